@@ -1,0 +1,1 @@
+"""Content-aware feature upsampling for PyTorch."""
