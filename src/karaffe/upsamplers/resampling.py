@@ -1,10 +1,10 @@
 """Separable resampling of images and feature maps: the classic kernels, with the usual borders.
 
 One axis at a time, target i reads the source around ``u(i) = (i + 1/2) / s - 1/2`` with weights ``f(u - j)``
-that are normalised to sum to one. When the axis shrinks and ``antialias`` is on, the kernel is widened by ``1/s``.
-This is what MATLAB's ``imresize`` does (borders ``"symmetric"``; ``"replicate"`` in old releases) and what
-Pillow's ``resize`` does (``"renormalize"``). Weights are computed in float64 and cast last, so that a float64
-input is resampled in full precision.
+that are normalised to sum to one. When the axis shrinks and ``antialias`` is on, the kernel is widened by
+``1/s``. This is what MATLAB's ``imresize`` does (borders ``"symmetric"``; ``"replicate"`` in old releases)
+and what Pillow's ``resize`` does (``"renormalize"``). Weights are computed in float64 and cast last, so that
+a float64 input is resampled in full precision.
 """
 
 from __future__ import annotations
