@@ -1,0 +1,225 @@
+// The operators of the karaffe library on the CPU key, by torch's stable ABI: arguments checked, layouts settled,
+// rows shared out over torch's own threads. The only file that knows torch.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <atomic>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace karaffe {
+namespace {
+
+using torch::headeronly::MemoryFormat;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using Sizes = std::vector<int64_t>;
+
+constexpr int64_t multiply_adds_worth_a_thread = 1 << 15;
+
+bool is_channels_last(const Tensor& t) {
+  if (t.dim() < 4 || t.is_contiguous()) return false;
+  int64_t expected = t.size(1);
+  if (t.size(1) != 1 && t.stride(1) != 1) return false;
+  for (int64_t d = t.dim() - 1; d >= 2; --d) {
+    if (t.size(d) != 1 && t.stride(d) != expected) return false;
+    expected *= t.size(d);
+  }
+  return t.size(0) == 1 || t.stride(0) == expected;
+}
+
+MemoryFormat format_of(int64_t dim, bool channels_last) {
+  if (!channels_last) return MemoryFormat::Contiguous;
+  return dim == 5 ? MemoryFormat::ChannelsLast3d : MemoryFormat::ChannelsLast;
+}
+
+Tensor allocate(const Tensor& like, const Sizes& sizes, bool channels_last) {
+  return torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
+                              format_of(static_cast<int64_t>(sizes.size()), channels_last));
+}
+
+int64_t product(const Sizes& sizes, size_t from) {
+  int64_t n = 1;
+  for (size_t d = from; d < sizes.size(); ++d) n *= sizes[d];
+  return n;
+}
+
+Sizes sizes_of(const Tensor& t) { return Sizes(t.sizes().begin(), t.sizes().end()); }
+
+// (N, C, S…) as a contiguous (N, S, C), copied only where memory is not so already.
+Tensor pixel_by_pixel(const Tensor& t) {
+  if (is_channels_last(t)) return t;
+  const Sizes sizes = sizes_of(t);
+  const Tensor planes = torch::stable::contiguous(t);
+  Tensor flat = torch::stable::view(planes, Sizes{sizes[0], sizes[1], product(sizes, 2)});
+  return torch::stable::contiguous(torch::stable::transpose(flat, 1, 2));
+}
+
+// What the three operators share of their arguments.
+struct Geometry {
+  Sizes kernel_size, dilation;
+  int64_t groups;
+  std::string padding_mode, alignment;
+};
+
+Border border_of(const std::string& name) {
+  if (name == "zeros") return Border::zeros;
+  if (name == "replicate") return Border::replicate;
+  STD_TORCH_CHECK(name == "reflect", "padding_mode is '", name, "': zeros, replicate or reflect");
+  return Border::reflect;
+}
+
+Alignment alignment_of(const std::string& name) {
+  if (name == "corner") return Alignment::corner;
+  if (name == "center") return Alignment::center;
+  STD_TORCH_CHECK(name == "align_corners", "alignment is '", name, "': corner, center or align_corners");
+  return Alignment::align_corners;
+}
+
+Problem describe(const Sizes& source, const Sizes& target, const Geometry& geometry) {
+  const size_t spatial = source.size() - 2;
+  STD_TORCH_CHECK(spatial >= 1 && spatial <= 3 && target.size() == source.size(),
+                  "tensors must have 1 to 3 spatial axes, and both the same number");
+  STD_TORCH_CHECK(geometry.kernel_size.size() == spatial, "kernel_size needs one entry a spatial axis");
+  STD_TORCH_CHECK(geometry.dilation.empty() || geometry.dilation.size() == spatial,
+                  "dilation needs one entry a spatial axis");
+  STD_TORCH_CHECK(geometry.groups >= 1 && source[1] % geometry.groups == 0, "groups must divide the channels");
+  STD_TORCH_CHECK(source[0] == target[0], "batch sizes differ: ", source[0], " and ", target[0]);
+  Problem p;
+  p.batch = source[0];
+  p.groups = geometry.groups;
+  p.channels = source[1] / geometry.groups;
+  p.border = border_of(geometry.padding_mode);
+  p.alignment = alignment_of(geometry.alignment);
+  for (size_t d = 0; d < spatial; ++d) {
+    Axis& axis = p.axis[3 - spatial + d];
+    axis.source = source[2 + d];
+    axis.target = target[2 + d];
+    axis.taps = geometry.kernel_size[d];
+    axis.dilation = geometry.dilation.empty() ? 1 : geometry.dilation[d];
+    STD_TORCH_CHECK(axis.source >= 1 && axis.target >= 1, "spatial sizes must be at least 1");
+    STD_TORCH_CHECK(axis.taps >= 1 && axis.dilation >= 1, "kernel_size and dilation must be at least 1");
+  }
+  return p;
+}
+
+void check_pair(const Tensor& x, const Tensor& y) {
+  STD_TORCH_CHECK(x.is_cpu() && y.is_cpu(), "both tensors must be on the CPU");
+  STD_TORCH_CHECK(x.scalar_type() == y.scalar_type(), "both tensors must have the same dtype");
+  STD_TORCH_CHECK(x.dim() == y.dim() && x.dim() >= 3 && x.dim() <= 5,
+                  "both tensors must have 3 to 5 axes and the same number");
+  STD_TORCH_CHECK(x.size(0) == y.size(0), "batch sizes differ: ", x.size(0), " and ", y.size(0));
+}
+
+template <class T>
+void run_rows(const Problem& p, RowKernel<T> kernel, bool scatter, const T* x, const T* y, T* result) {
+  const int64_t rows = work_rows(p, scatter);
+  if (!rows) return;
+  std::atomic<bool> complete{true};
+  const auto body = [&](int64_t begin, int64_t end) {
+    if (!kernel(p, x, y, result, begin, end)) complete = false;
+  };
+  const int64_t row_cost = p.multiply_adds() / rows + 1;
+  const int64_t grain = multiply_adds_worth_a_thread / row_cost + 1;
+  if (grain >= rows) body(0, rows);
+  else torch::stable::parallel_for(0, rows, grain, body);
+  if (!complete) throw std::bad_alloc();
+}
+
+template <class T>
+Tensor run(Problem p, RowKernel<T> Operators<T>::*which, const Tensor& x, const Tensor& y, const Tensor& like,
+           const Sizes& sizes) {
+  const RowKernel<T> kernel = kernels().operators<T>().*which;
+  const bool scatter = which == &Operators<T>::scatter;
+  const bool channels_last = is_channels_last(like);
+  if (!product(sizes, 0)) return allocate(like, sizes, channels_last);
+  const auto rows = [&](const Tensor& a, const Tensor& b, const Tensor& result) {
+    run_rows<T>(p, kernel, scatter, a.const_data_ptr<T>(), b.const_data_ptr<T>(), result.mutable_data_ptr<T>());
+    return result;
+  };
+  p.channels_last = channels_last;
+  p.factor = 0;
+  if (p.factor) {
+    const MemoryFormat format = format_of(x.dim(), channels_last);
+    return rows(torch::stable::contiguous(x, format), torch::stable::contiguous(y, format),
+                allocate(like, sizes, channels_last));
+  }
+  const Tables tables(p);
+  p.channels_last = true;
+  const Tensor a = pixel_by_pixel(x), b = pixel_by_pixel(y);
+  if (channels_last) return rows(a, b, allocate(like, sizes, true));
+  const Tensor flat = rows(a, b, allocate(like, Sizes{sizes[0], product(sizes, 2), sizes[1]}, false));
+  const Tensor planes = torch::stable::contiguous(torch::stable::transpose(flat, 1, 2));
+  return torch::stable::view(torch::stable::flatten(planes), sizes);  // flattened: plain strides for axes of size 1
+}
+
+// float16 and bfloat16 are computed in float32 and rounded once.
+Tensor run_dtype(const Problem& p, RowKernel<float> Operators<float>::*single,
+                 RowKernel<double> Operators<double>::*dbl, const Tensor& x, const Tensor& y, const Tensor& like,
+                 const Sizes& sizes) {
+  const ScalarType dtype = x.scalar_type();
+  if (dtype == ScalarType::Float) return run<float>(p, single, x, y, like, sizes);
+  if (dtype == ScalarType::Double) return run<double>(p, dbl, x, y, like, sizes);
+  STD_TORCH_CHECK(dtype == ScalarType::Half || dtype == ScalarType::BFloat16,
+                  "dtype must be float64, float32, bfloat16 or float16");
+  const Tensor wide_x = torch::stable::to(x, ScalarType::Float), wide_y = torch::stable::to(y, ScalarType::Float);
+  const Tensor& wide_like = &like == &x ? wide_x : wide_y;
+  return torch::stable::to(run<float>(p, single, wide_x, wide_y, wide_like, sizes), dtype);
+}
+
+Tensor reassemble(const Tensor& input, const Tensor& kernels, Sizes kernel_size, int64_t groups, Sizes dilation,
+                  std::string padding_mode, std::string alignment) {
+  check_pair(input, kernels);
+  const Geometry geometry{kernel_size, dilation, groups, padding_mode, alignment};
+  const Problem p = describe(sizes_of(input), sizes_of(kernels), geometry);
+  STD_TORCH_CHECK(kernels.size(1) == groups * p.taps(), "kernels have ", kernels.size(1),
+                  " channels, not groups * prod(kernel_size) = ", groups * p.taps());
+  Sizes sizes = sizes_of(kernels);
+  sizes[1] = input.size(1);
+  return run_dtype(p, &Operators<float>::reassemble, &Operators<double>::reassemble, input, kernels, input, sizes);
+}
+
+Tensor correlate(const Tensor& input, const Tensor& query, Sizes kernel_size, int64_t groups, Sizes dilation,
+                 std::string padding_mode, std::string alignment) {
+  check_pair(input, query);
+  const Geometry geometry{kernel_size, dilation, groups, padding_mode, alignment};
+  const Problem p = describe(sizes_of(input), sizes_of(query), geometry);
+  STD_TORCH_CHECK(input.size(1) == query.size(1), "input has ", input.size(1), " channels and query ",
+                  query.size(1));
+  Sizes sizes = sizes_of(query);
+  sizes[1] = groups * p.taps();
+  return run_dtype(p, &Operators<float>::correlate, &Operators<double>::correlate, input, query, input, sizes);
+}
+
+Tensor scatter(const Tensor& kernels, const Tensor& query, Sizes input_size, Sizes kernel_size, int64_t groups,
+               Sizes dilation, std::string padding_mode, std::string alignment) {
+  check_pair(kernels, query);
+  const Geometry geometry{kernel_size, dilation, groups, padding_mode, alignment};
+  Sizes sizes{query.size(0), query.size(1)};
+  sizes.insert(sizes.end(), input_size.begin(), input_size.end());
+  const Problem p = describe(sizes, sizes_of(query), geometry);
+  STD_TORCH_CHECK(kernels.size(1) == groups * p.taps(), "kernels have ", kernels.size(1),
+                  " channels, not groups * prod(kernel_size) = ", groups * p.taps());
+  for (int64_t d = 2; d < query.dim(); ++d)
+    STD_TORCH_CHECK(kernels.size(d) == query.size(d), "kernels and query differ in spatial size");
+  return run_dtype(p, &Operators<float>::scatter, &Operators<double>::scatter, kernels, query, query, sizes);
+}
+
+}  // namespace
+}  // namespace karaffe
+
+STABLE_TORCH_LIBRARY_IMPL(karaffe, CPU, m) {
+  m.impl("reassemble", TORCH_BOX(&karaffe::reassemble));
+  m.impl("correlate", TORCH_BOX(&karaffe::correlate));
+  m.impl("scatter", TORCH_BOX(&karaffe::scatter));
+}
+
+// Plain C entries for the Python side: the instruction set in use, and choosing another (0: not to be had here).
+extern "C" {
+__attribute__((visibility("default"))) const char* karaffe_simd() { return karaffe::kernels().name; }
+__attribute__((visibility("default"))) int karaffe_select_simd(const char* name) { return karaffe::select(name); }
+}

@@ -1,0 +1,42 @@
+// The kernels as the binding sees them: one table an instruction set, chosen at run time.
+#pragma once
+#include "problem.hpp"
+
+namespace karaffe {
+
+// Work is counted in rows; a call computes rows begin … end-1 and returns false where memory ran out. What a row
+// holds does not depend on how rows are shared out, so neither do the bits.
+template <class T>
+using RowKernel = bool (*)(const Problem&, const T* x, const T* y, T* result, int64_t begin, int64_t end);
+
+template <class T>
+struct Operators {
+  RowKernel<T> reassemble;  // x: source, y: kernels, result: target side
+  RowKernel<T> correlate;   // x: source, y: target side, result: kernels
+  RowKernel<T> scatter;     // x: kernels, y: target side, result: source
+};
+
+struct KernelSet {
+  const char* name;
+  Operators<float> single;
+  Operators<double> dbl;
+  template <class T>
+  const Operators<T>& operators() const;
+};
+template <>
+inline const Operators<float>& KernelSet::operators<float>() const { return single; }
+template <>
+inline const Operators<double>& KernelSet::operators<double>() const { return dbl; }
+
+// Rows of work of a problem: of source rows for scatter and every specialised kernel, else of target rows.
+inline int64_t work_rows(const Problem& p, bool scatter) {
+  if (p.factor) return p.batch * p.groups * p.axis[1].source;
+  return p.batch * (scatter ? p.axis[0].source * p.axis[1].source : p.axis[0].target * p.axis[1].target);
+}
+
+// The set in use: the best the processor has, until `select` names another.
+const KernelSet& kernels();
+// False where the name is unknown or the processor lacks it.
+bool select(const char* name);
+
+}  // namespace karaffe
