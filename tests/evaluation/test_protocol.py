@@ -74,7 +74,7 @@ def test_sixteen_bit_is_brought_to_eight():
 def test_a_protocol_says_what_it_is():
     assert str(PAPERS) == (
         "PSNR and SSIM on Y of BT.601, studio range, rounded to 8 bit, scale pixels cropped on each side; "
-        "SSIM with an 11×11 Gaussian window of σ = 1.5; means over images"
+        "SSIM with an 11×11 Gaussian window of σ = 1.5"
     )
     assert "10 pixels cropped" in PROTOCOLS["ntire"].describe(4)
     assert "scale + 6 pixels" in str(PROTOCOLS["ntire"])

@@ -84,7 +84,7 @@ class Protocol:
         border = f"{self.border(scale)} pixels" if scale is not None else self._border_rule()
         return (
             f"PSNR and SSIM on {channel}, {rounding}, {border} cropped on each side; "
-            "SSIM with an 11×11 Gaussian window of σ = 1.5; means over images"
+            "SSIM with an 11×11 Gaussian window of σ = 1.5"
         )
 
     def _border_rule(self) -> str:
