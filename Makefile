@@ -1,0 +1,64 @@
+# `make demo` and `make test` do everything that a fresh machine needs; the rest is for working on karaffe.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+WORKERS ?= 2
+SOURCES := pyproject.toml CMakeLists.txt constraints.txt $(wildcard csrc/*)
+
+.PHONY: demo test test-all check lint types layers docs bench native clean
+
+demo: $(VENV)/demo-installed  ## compare methods on one photograph, enlarge another, print where the pictures are
+	$(BIN)/karaffe compare examples/pictures/chelsea.png --scale 4 --models bicubic,lanczos,sharp -o demo/compare --overwrite
+	$(BIN)/karaffe upscale examples/pictures/coffee.png -o demo/coffee_x4.png --scale 4 --overwrite
+	@echo
+	@echo "Compared:  demo/compare/ (open the .html in a browser; the .png is the strip)"
+	@echo "Enlarged:  demo/coffee_x4.png"
+
+test: $(VENV)/test-installed  ## the test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+
+test-all: $(VENV)/test-installed  ## the slow tests too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+check: lint types layers docs  ## everything CI asks beside the tests
+
+lint: $(VENV)/test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/test-installed
+	$(BIN)/mypy
+
+layers: $(VENV)/test-installed
+	$(BIN)/lint-imports
+
+docs: $(VENV)/test-installed  ## the documentation, strictly, into site/
+	$(BIN)/mkdocs build --strict -q
+
+bench: $(VENV)/test-installed  ## the operator benchmark; leave the machine alone meanwhile
+	$(BIN)/python benchmarks/reassemble.py
+
+native: $(VENV)/test-installed  ## rebuild the C++ kernels in place
+	cmake -S . -B build -G Ninja -DPython_EXECUTABLE=$(abspath $(BIN)/python)
+	cmake --build build
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade pip
+
+# torch first, so that the kernels are compiled against it and it is not fetched a second time for the build
+$(VENV)/build-tools: constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt torch numpy "scikit-build-core>=0.10" "cmake>=3.25" "ninja>=1.11"
+	touch $@
+
+$(VENV)/demo-installed: $(VENV)/build-tools $(SOURCES) $(shell find src -name '*.py')
+	$(PIP) install -c constraints.txt --no-build-isolation ".[imaging]"
+	touch $@
+
+$(VENV)/test-installed: $(VENV)/build-tools $(SOURCES)
+	$(PIP) install -c constraints.txt --no-build-isolation -e ".[dev,docs]"
+	touch $@
+
+clean:
+	rm -rf build dist site demo src/karaffe/_native .pytest_cache .mypy_cache .ruff_cache

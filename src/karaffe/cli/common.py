@@ -1,0 +1,48 @@
+"""What commands share: consoles, option types, and settings that torch takes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+PIPED_WIDTH = 160
+
+console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+errors_console = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Device = Annotated[str, typer.Option("--device", help="torch device to compute on, such as cpu or cuda:0.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads (default: torch's choice).")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist (default: refuse).")]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave results that exist and go on.")]
+
+
+def use_threads(threads: int | None) -> None:
+    """Give torch, and so every backend, this many CPU threads."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A table in the house style; the columns named in ``right`` are numbers."""
+    built = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        built.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
+    return built
+
+
+def count(number: float) -> str:
+    """A count with thousands separated, as papers print parameters and multiply-adds."""
+    return f"{number:,.0f}"

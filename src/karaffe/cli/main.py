@@ -1,0 +1,76 @@
+"""The application: its commands, its exit codes, and the one place where errors become messages."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import click
+import typer
+
+import karaffe
+from karaffe.cli import bench, doctor, models, upsamplers
+from karaffe.cli.common import errors_console
+from karaffe.errors import ArgumentError, DtypeError, KaraffeError
+
+WELL, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="karaffe",
+    help="Content-aware upsampling: enlarge pictures, compare methods, swap the upsampling of a network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("upsamplers")(upsamplers.upsamplers)
+app.command("models")(models.models)
+app.command("bench")(bench.bench)
+app.command("doctor")(doctor.doctor)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"karaffe {karaffe.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; anywhere on the line.")
+    ] = False,
+) -> None:
+    """What every command accepts."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; no exception leaves, unless ``--debug`` is among the arguments."""
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    try:
+        code = app(arguments, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        errors_console.print(error.format_message(), highlight=False)
+        return WRONG_USE
+    except click.ClickException as error:
+        if debug:
+            traceback.print_exc()
+        error.show()
+        return WRONG_USE
+    except (KeyboardInterrupt, click.Abort):
+        errors_console.print("karaffe: interrupted; finished files are kept, no half file is left")
+        return INTERRUPTED
+    except KaraffeError as error:
+        if debug:
+            traceback.print_exc()
+        errors_console.print(f"karaffe: {error}", highlight=False, markup=False, soft_wrap=True)
+        return WRONG_USE if isinstance(error, ArgumentError | DtypeError) else FAILED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return WELL
+    return int(code or WELL)
