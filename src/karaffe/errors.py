@@ -35,6 +35,10 @@ class BackendError(KaraffeError, RuntimeError):
     """A backend was asked for by name and cannot serve; the message is the reason."""
 
 
+class TrainingError(KaraffeError, RuntimeError):
+    """A training run cannot go on; the message says where it stopped and what is kept."""
+
+
 class FileError(KaraffeError, OSError):
     """A file cannot be read, understood or written."""
 

@@ -87,9 +87,9 @@ class Sharp(SuperResolver):
         self.register_buffer("base", bicubic_kernels(scale, kernel_size).float(), persistent=False)
         for layer in (self.first, *self.trunk):
             nn.init.kaiming_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.get_parameter("bias"))
         nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(self.head.get_parameter("bias"))
 
     def kernels(self, luma: Tensor) -> Tensor:
         """Predict the kernels of ``luma (N, 1, H, W)``: ``(N, scale² · kernel_size², H, W)``, sub-pixel-major.
@@ -103,7 +103,8 @@ class Sharp(SuperResolver):
         x = first = F.relu(F.conv2d(x, weight, self.first.bias))
         for layer in self.trunk:
             x = F.relu(layer(x))
-        weight, bias = (parameter.unflatten(0, self.base.shape) for parameter in (self.head.weight, self.head.bias))
+        weight = self.head.weight.unflatten(0, self.base.shape)
+        bias = self.head.get_parameter("bias").unflatten(0, self.base.shape)
         weight = (weight - weight.mean(1, keepdim=True)).flatten(0, 1)
         bias = (bias - bias.mean(1, keepdim=True) + self.base).flatten()
         # The kernels are read tap by tap: planes are the layout for that.

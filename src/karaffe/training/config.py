@@ -1,0 +1,135 @@
+"""The configuration of a super-resolution training: a TOML file, checked before anything runs."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from karaffe.errors import ArgumentError, FileError
+from karaffe.models import describe_model
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(Section):
+    """Which network, for which factor.
+
+    ``start`` is a file of weights of the same network, of any scale, whose trunk is taken; the head, which depends on
+    the scale, starts anew unless the scale is the same.
+    """
+
+    name: str = "sharp"
+    scale: int
+    start: str | None = None
+
+    @model_validator(mode="after")
+    def _exists(self) -> ModelSection:
+        info = describe_model(self.name)
+        if not info.learned:
+            raise ValueError(f"model {self.name!r} has nothing to learn")
+        info.check_scale(self.scale)
+        return self
+
+
+class DataSection(Section):
+    """The pictures: a folder with ``train/`` and ``held-out/``, relative to the working directory.
+
+    ``patch`` is the edge of a crop in source pixels. ``reductions``: every training picture is also used reduced to
+    these fractions of its size. ``candidates``: of so many random crops, the one with most detail is taken.
+    ``validation_crop`` is the edge, in target pixels, of the middle of the held-out pictures that is measured.
+    """
+
+    folder: str
+    patch: Annotated[int, Field(ge=8)] = 24
+    reductions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)
+    candidates: Annotated[int, Field(ge=1, le=64)] = 1
+    validation_crop: Annotated[int, Field(ge=32)] = 512
+
+
+class OptimisationSection(Section):
+    """Adam on L1 or L2 over the luma, with a linear warm-up and a cosine to zero.
+
+    ``expansion`` > 0 trains every 3x3 convolution as a product of two matrices with that inner width, which is
+    multiplied out again for the result (collapsible blocks: Bhardwaj et al., *SESR*, MLSys 2022, section 3).
+    ``ema``: decay of the running mean of the weights, which is what is measured and kept.
+    """
+
+    steps: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)] = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    warmup: Annotated[int, Field(ge=0)] = 200
+    loss: Literal["l1", "l2"] = "l1"
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    expansion: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
+class RunSection(Section):
+    """How often a line is logged, the state saved, and the held-out pictures measured, in steps."""
+
+    log_every: Annotated[int, Field(ge=1)] = 100
+    save_every: Annotated[int, Field(ge=1)] = 1000
+    validate_every: Annotated[int, Field(ge=1)] = 2000
+
+    @model_validator(mode="after")
+    def _multiples(self) -> RunSection:
+        # A state is only ever saved between two log lines, so that a resumed run writes the same lines.
+        for name in ("save_every", "validate_every"):
+            if getattr(self, name) % self.log_every:
+                raise ValueError(f"{name} must be a multiple of log_every = {self.log_every}")
+        return self
+
+
+class SRConfig(Section):
+    """A super-resolution training."""
+
+    model: ModelSection
+    data: DataSection
+    optimisation: OptimisationSection
+    run: RunSection = RunSection()
+
+
+def parse_config(text: str, source: str) -> SRConfig:
+    """Read TOML ``text``; ``source`` names it in errors.
+
+    Raises:
+        ArgumentError: not TOML, or a value that is not accepted; every offending key is listed.
+    """
+    try:
+        return SRConfig.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ArgumentError(f"{source} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in item['loc']) or 'config'}: {item['msg']} (got {_short(item['input'])})"
+            for item in error.errors()
+        ]
+        raise ArgumentError("\n".join([f"{source}:", *lines])) from error
+
+
+def load_config(path: str | os.PathLike[str]) -> SRConfig:
+    """Read a configuration file.
+
+    Raises:
+        FileError: the file cannot be read.
+        ArgumentError: as :func:`parse_config`.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"cannot read configuration {path}: {error}") from error
+    return parse_config(text, str(path))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,144 @@
+"""A run as a folder: ``config.toml``, ``log.jsonl``, and while it lives ``state``, from which it goes on to the bit.
+
+The state is one safetensors file (no pickle): weights, Adam's moments and the mean of the weights, with the step and
+the fingerprint of the pictures in its metadata. It is written to a temporary name and renamed, after the log up to
+that step is on the disk; log lines beyond the state are dropped when a run is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from karaffe.errors import ArgumentError, FileError
+
+STATE_LIMIT = 2 * 2**20
+
+
+class Run:
+    """The folder of one training run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config_path = folder / "config.toml"
+        self.log_path = folder / "log.jsonl"
+        self.state_path = folder / "state"
+        self.weights_path = folder / "weights.safetensors"
+
+    @classmethod
+    def create(cls, folder: Path, config_text: str) -> Run:
+        """Make a new run's folder with its configuration.
+
+        Raises:
+            FileError: the folder holds a run already, or cannot be written.
+        """
+        run = cls(folder)
+        if run.config_path.exists():
+            raise FileError(f"{folder} holds a run already; resume it, or choose another name")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            run._replace(run.config_path, config_text)
+        except OSError as error:
+            raise FileError(f"cannot write to run folder {folder}: {error}") from error
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Open the folder of an unfinished run.
+
+        Raises:
+            FileError: there is no run.
+            ArgumentError: the run is finished.
+        """
+        run = cls(folder)
+        if not run.config_path.is_file():
+            raise FileError(f"{folder} is not a training run: it has no config.toml")
+        if not run.state_path.is_file() and run.lines() and run.lines()[-1].get("event") == "finished":
+            raise ArgumentError(f"run {folder} is finished; there is nothing to resume")
+        return run
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Append one line to the log and force it to the disk."""
+        with self.log_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the whole lines of the log; one that a kill cut short is left out."""
+        if not self.log_path.exists():
+            return []
+        lines = []
+        for text in self.log_path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+    def rewind(self, step: int) -> None:
+        """Drop what the log says of steps after ``step``."""
+        kept = [line for line in self.lines() if line["step"] <= step and "event" not in line]
+        self._replace(self.log_path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def save_state(self, tensors: Mapping[str, Tensor], step: int, fingerprint: str) -> None:
+        """Replace the state.
+
+        Raises:
+            ArgumentError: it would be larger than 2 MiB; a smaller network or expansion is needed.
+            FileError: it cannot be written.
+        """
+        size = sum(t.numel() * t.element_size() for t in tensors.values())
+        if size > STATE_LIMIT:
+            raise ArgumentError(
+                f"the state of this run takes {size} bytes, more than {STATE_LIMIT}; "
+                "choose fewer channels, less depth or a smaller expansion"
+            )
+        scratch = self.folder / ".state.tmp"
+        metadata = {"format": "karaffe-run", "step": str(step), "pictures": fingerprint}
+        try:
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, scratch, metadata=metadata)
+            with scratch.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(scratch, self.state_path)
+        except (OSError, SafetensorError) as error:
+            raise FileError(f"cannot write {self.state_path}: {error}") from error
+
+    def load_state(self) -> tuple[dict[str, Tensor], int, str] | None:
+        """Return tensors, step and fingerprint of the state, or ``None`` if the run has none yet.
+
+        Raises:
+            FileError: the state cannot be read.
+        """
+        if not self.state_path.exists():
+            return None
+        try:
+            with safe_open(self.state_path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, int(metadata["step"]), metadata["pictures"]
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise FileError(f"cannot read {self.state_path}: {error}") from error
+
+    def finish(self, line: Mapping[str, Any]) -> None:
+        """Log the last line and remove the state."""
+        self.log(line)
+        self.state_path.unlink(missing_ok=True)
+
+    def _replace(self, path: Path, text: str) -> None:
+        scratch = path.with_name(f".{path.name}.tmp")
+        scratch.write_text(text, encoding="utf-8")
+        os.replace(scratch, path)
+
+
+def all_finite(tensors: Mapping[str, Tensor]) -> bool:
+    """Say whether no tensor holds a NaN or an infinity."""
+    return all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point())

@@ -1,0 +1,313 @@
+"""Training of super-resolution networks on Lightning.
+
+Everything that decides a step (the crops, the learning rate, the weight of the running mean) is a function of the
+configuration and the step's number, so that a run that was killed goes on to the bit from its last saved state.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+from safetensors import safe_open
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+
+from karaffe.errors import ArgumentError, FileError, TrainingError
+from karaffe.evaluation import PAPERS, psnr
+from karaffe.models import SuperResolver, create_model, save_weights
+from karaffe.training.config import OptimisationSection, SRConfig, load_config, parse_config
+from karaffe.training.data import Pair, PatchSampler, make_pair, middle, read_folder
+from karaffe.training.expansion import expand, plain_weights
+from karaffe.training.run import Run, all_finite
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished training left: its folder, the file of weights, and the held-out PSNR in dB."""
+
+    run: Path
+    weights: Path
+    psnr: float
+    steps: int
+
+
+def train_sr(
+    config: str | os.PathLike[str] | None = None,
+    *,
+    resume: str | os.PathLike[str] | None = None,
+    runs: str | os.PathLike[str] = "benchmarks/runs",
+    name: str | None = None,
+    data: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> TrainingResult:
+    """Train a super-resolution network, or go on with a run that was interrupted.
+
+    The run's folder ``runs/name`` gets ``config.toml``, ``log.jsonl`` (mean loss and learning rate every
+    ``log_every`` steps, held-out PSNR), while it lives ``state``, and at the end ``weights.safetensors``: the running
+    mean of the weights, which ``karaffe.models.load_weights`` reads.
+
+    Args:
+        config: a TOML file as :class:`karaffe.training.SRConfig` describes it.
+        resume: the folder of an unfinished run, instead of ``config``.
+        runs, name: where the folder of a new run is made; the name is the configuration file's by default.
+        data: the folder of pictures, if not the configuration's.
+        progress: draw a progress bar.
+
+    Returns:
+        Where the results are, and the PSNR (papers' protocol) on the held-out pictures.
+
+    Raises:
+        ArgumentError: not exactly one of ``config`` and ``resume``; a configuration, picture, checkpoint or run that
+            does not fit.
+        FileError: something cannot be read or written, or the new run exists already.
+        TrainingError: the loss is no longer finite; the last good state is kept.
+    """
+    if (config is None) == (resume is None):
+        raise ArgumentError(f"give either config or resume; got {config=}, {resume=}")
+    if config is not None:
+        settings = load_config(config)
+        run = None
+    else:
+        run = Run.open(Path(resume or ""))
+        settings = parse_config(run.config_path.read_text(encoding="utf-8"), str(run.config_path))
+    trainer = SRTraining(settings, Path(data or settings.data.folder))
+    if run is None:
+        path = Path(os.fspath(config or ""))
+        run = Run.create(Path(runs) / (name or path.stem), path.read_text(encoding="utf-8"))
+    return trainer.fit(run, progress=progress)
+
+
+def learning_rate(settings: OptimisationSection, step: int) -> float:
+    """Return the rate of step ``step``: a linear warm-up times a half cosine down to zero."""
+    warm = min(1.0, (step + 1) / max(1, settings.warmup))
+    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+
+
+class SRTraining(L.LightningModule):
+    """The network, its running mean, and the pictures of one configuration."""
+
+    def __init__(self, config: SRConfig, folder: Path) -> None:
+        super().__init__()
+        self.config = config
+        settings, scale = config.optimisation, config.model.scale
+        self.sampler = PatchSampler(
+            read_folder(folder / "train"),
+            scale=scale,
+            patch=config.data.patch,
+            batch=settings.batch,
+            candidates=config.data.candidates,
+            reductions=config.data.reductions,
+            seed=settings.seed,
+        )
+        crop = config.data.validation_crop
+        self.held_out = [
+            make_pair(name, middle(picture, crop), scale) for name, picture in read_folder(folder / "held-out")
+        ]
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            self.network = create_model(config.model.name, scale, pretrained=False)
+            if config.model.start is not None:
+                start_from(self.network, Path(config.model.start), config.model.name)
+            if settings.expansion:
+                expand(self.network, settings.expansion)
+        self.mean = {k: v.clone() for k, v in plain_weights(self.network).items()}
+        self.measured = create_model(config.model.name, scale, pretrained=False).eval()
+        self.measured.requires_grad_(False)
+        self.start_step = 0
+        self.losses: list[float] = []
+
+    def fit(self, run: Run, *, progress: bool) -> TrainingResult:
+        """Train to the end, beginning at the run's state if it has one."""
+        self.run_folder = run
+        # Adam is made here, since its moments are part of the state that is restored before Lightning starts.
+        self.adam = torch.optim.Adam(self.network.parameters(), lr=1.0, betas=(0.9, 0.99))
+        self._restore(run)
+        steps = self.config.optimisation.steps
+        loader = DataLoader(_Steps(self.sampler, self.start_step, steps), batch_size=None)
+        trainer = L.Trainer(
+            max_steps=steps - self.start_step,
+            max_epochs=1,
+            accelerator="auto",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=progress,
+            callbacks=[_Bar(self.start_step, steps)] if progress else [],
+            gradient_clip_val=self.config.optimisation.clip,
+        )
+        if self.start_step < steps:
+            trainer.fit(self, loader)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        return self._finish(run)
+
+    def training_step(self, batch: tuple[int, Tensor, Tensor], index: int) -> Tensor:
+        step, source, target = batch
+        for group in self.adam.param_groups:
+            group["lr"] = learning_rate(self.config.optimisation, step)
+        measure = F.l1_loss if self.config.optimisation.loss == "l1" else F.mse_loss
+        loss = measure(self.network(source), target)
+        if not torch.isfinite(loss):
+            self._diverged(step, float(loss.detach()))
+        self.losses.append(float(loss.detach()))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: tuple[int, Tensor, Tensor], batch_idx: int) -> None:
+        done = batch[0] + 1
+        self._update_mean(done)
+        every = self.config.run
+        if done % every.log_every == 0:
+            rate = learning_rate(self.config.optimisation, batch[0])
+            loss = math.fsum(self.losses) / len(self.losses)
+            self.run_folder.log({"step": done, "loss": loss, "learning_rate": rate})
+            self.losses.clear()
+        if done % every.validate_every == 0 and done < self.config.optimisation.steps:
+            value = self.measure()
+            self.run_folder.log({"step": done, "psnr": value})
+            self.log("psnr", value, prog_bar=True)
+        if done % every.save_every == 0:
+            self._save(done)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.adam
+
+    def measure(self) -> float:
+        """Return the mean PSNR in dB of the running mean of the weights on the held-out pictures."""
+        self.measured.load_state_dict(self.mean)
+        measured = self.measured.to(self.device)
+        return float(np.mean([_pair_psnr(measured, pair, self.device) for pair in self.held_out]))
+
+    def _update_mean(self, done: int) -> None:
+        # The decay grows with the step, so that the random start does not weigh on the mean.
+        decay = min(self.config.optimisation.ema, done / (done + 9))
+        for key, value in plain_weights(self.network).items():
+            self.mean[key].lerp_(value.to(self.mean[key].device), 1 - decay)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"weights/{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"mean/{k}": v for k, v in self.mean.items()}
+        for name, parameter in self.network.named_parameters():
+            for moment in ("exp_avg", "exp_avg_sq"):
+                tensors[f"{moment}/{name}"] = self.adam.state[parameter][moment]
+        return tensors
+
+    def _save(self, step: int) -> None:
+        tensors = self._tensors()
+        if not all_finite(tensors):
+            self._diverged(step, float("nan"))
+        self.run_folder.save_state(tensors, step, self.sampler.fingerprint)
+
+    def _restore(self, run: Run) -> None:
+        saved = run.load_state()
+        if saved is None:
+            run.rewind(0)
+            return
+        tensors, step, fingerprint = saved
+        if fingerprint != self.sampler.fingerprint:
+            raise ArgumentError(
+                f"the training pictures (fingerprint {self.sampler.fingerprint}) are not those that run {run.folder} "
+                f"began with ({fingerprint})"
+            )
+        try:
+            self.network.load_state_dict(_part(tensors, "weights"))
+            self.mean = {key: tensors[f"mean/{key}"] for key in self.mean}
+            for name, parameter in self.network.named_parameters():
+                self.adam.state[parameter] = {
+                    "step": torch.tensor(float(step)),
+                    "exp_avg": tensors[f"exp_avg/{name}"],
+                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
+                }
+        except (RuntimeError, KeyError) as error:
+            raise ArgumentError(
+                f"the state in {run.folder} is not of the network its config.toml names: {error}"
+            ) from error
+        self.start_step = step
+        run.rewind(step)
+
+    def _diverged(self, step: int, loss: float) -> None:
+        self.run_folder.log({"step": step, "event": "diverged", "pictures": self.sampler.names_at(step)})
+        saved = self.run_folder.load_state()
+        kept = f"the state of step {saved[1]} is kept" if saved else "no state had been saved yet"
+        raise TrainingError(
+            f"the loss is {loss} at step {step} of run {self.run_folder.folder}; {kept}. "
+            f"Pictures of that step: {', '.join(self.sampler.names_at(step))}"
+        )
+
+    def _finish(self, run: Run) -> TrainingResult:
+        value, model = self.measure(), self.config.model
+        save_weights(self.measured.cpu(), run.weights_path, name=model.name, scale=model.scale)
+        steps = self.config.optimisation.steps
+        run.finish({"step": steps, "event": "finished", "psnr": value})
+        return TrainingResult(run.folder, run.weights_path, value, steps)
+
+
+def start_from(network: SuperResolver, path: Path, name: str) -> None:
+    """Take over every tensor of another checkpoint of network ``name`` whose shape fits: of another scale, all but
+    the head.
+
+    Raises:
+        FileError: the file cannot be read.
+        ArgumentError: it holds another network.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise FileError(f"cannot read start weights {path}: {error}") from error
+    own = network.state_dict()
+    if metadata.get("model") != name or set(tensors) != set(own):
+        raise ArgumentError(f"{path} holds weights of model {metadata.get('model')!r}, not of {name!r}")
+    fitting = {key: value for key, value in tensors.items() if value.shape == own[key].shape}
+    network.load_state_dict(own | fitting)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{prefix}/"): value for key, value in tensors.items() if key.startswith(f"{prefix}/")}
+
+
+def _pair_psnr(model: SuperResolver, pair: Pair, device: torch.device) -> float:
+    source = torch.from_numpy(pair.source.astype(np.float32) / 255).permute(2, 0, 1)[None].to(device)
+    with torch.no_grad():
+        enlarged = model(source)[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy()
+    x, y = PAPERS.prepare(enlarged), PAPERS.prepare(pair.target)
+    return psnr(x, y, border=PAPERS.border(model.scale))
+
+
+class _Steps(IterableDataset[tuple[int, Tensor, Tensor]]):
+    """The batches of steps ``start`` to ``stop``, each with its number."""
+
+    def __init__(self, sampler: PatchSampler, start: int, stop: int) -> None:
+        self.sampler, self.start, self.stop = sampler, start, stop
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        for step in range(self.start, self.stop):
+            yield (step, *self.sampler(step))
+
+
+class _Bar(TQDMProgressBar):
+    """A progress bar that counts the run's steps, also those before it was resumed."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__(refresh_rate=20)
+        self.start, self.stop = start, stop
+
+    def init_train_tqdm(self) -> Any:
+        bar = super().init_train_tqdm()
+        bar.set_description("training")
+        return bar
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        self.train_progress_bar.reset(self.stop)
+        self.train_progress_bar.initial = self.start
