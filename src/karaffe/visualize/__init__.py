@@ -1,0 +1,11 @@
+"""Show methods side by side: the strip that papers print, and a page to look at them closely.
+
+Needs Pillow (``pip install karaffe[imaging]``).
+"""
+
+from karaffe.visualize.crops import Box, find_crops
+from karaffe.visualize.page import page
+from karaffe.visualize.scene import Panel, Scene
+from karaffe.visualize.strip import strip
+
+__all__ = ["Box", "Panel", "Scene", "find_crops", "page", "strip"]

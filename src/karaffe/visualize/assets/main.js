@@ -1,0 +1,247 @@
+// Keys, pointer and buttons; and what surrounds the pictures.
+
+function choose(item, side) {
+  if (item < 0 || item >= itemsOf(sceneNow()).length) return;
+  if (state.mode === "grid") setMode("single");
+  const target = side ?? (state.mode === "slider" ? "right" : "current");
+  if (target === "current" && item !== state.current) state.before = state.current;
+  state[target] = item;
+  drawTable();
+  redraw();
+}
+
+function swap() {
+  if (state.mode === "slider") [state.left, state.right] = [state.right, state.left];
+  else [state.current, state.before] = [state.before, state.current];
+  drawTable();
+  redraw();
+}
+
+function setMode(mode) {
+  state.mode = mode;
+  for (const button of document.querySelectorAll("#modes button")) {
+    button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
+  }
+  layOut();
+  drawTable();
+}
+
+function setMap(map) {
+  state.map = map;
+  byId("map").value = map;
+  byId("limit").disabled = !["absolute", "signed"].includes(map);
+  redraw();
+}
+
+function setScene(index) {
+  const count = data.scenes.length;
+  state.scene = (index + count) % count;
+  byId("scene").value = String(state.scene);
+  state.offsets.clear();
+  const last = itemsOf(sceneNow()).length - 1;
+  for (const side of ["left", "right", "current", "before"]) state[side] = Math.min(state[side], last);
+  state.limit = sceneNow().limit;
+  byId("limit").value = String(state.limit);
+  layOut();
+  fit();
+  drawTable();
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+}
+
+// Handle, legend, zoom, values and loupe.
+function drawRest() {
+  const handle = byId("handle");
+  handle.hidden = state.mode !== "slider";
+  handle.style.display = handle.hidden ? "none" : "";
+  handle.style.left = `${100 * state.split}%`;
+  handle.setAttribute("aria-valuenow", String(Math.round(100 * state.split)));
+  handle.setAttribute("aria-valuetext", `${nameOf(state.left)} left, ${nameOf(state.right)} right`);
+  byId("zoom").textContent = `${Math.round(1000 * state.zoom) / 10} %`;
+  drawLegend();
+  drawValues();
+}
+
+function drawLegend() {
+  const texts = {
+    absolute: ["0", `≥ ${state.limit} of 255`],
+    signed: [`darker ${-state.limit}`, `+${state.limit} brighter`],
+    ssim: ["SSIM 1", "0"],
+    spectrum: ["amplitude −80 dB", "0 dB"],
+  }[state.map];
+  byId("legend").hidden = !texts;
+  if (!texts) return;
+  [byId("from").textContent, byId("to").textContent] = texts;
+  const bar = byId("bar");
+  const ramp = painted(bar.width, 1, state.map === "signed" ? SIGNED : HEAT, (i) => i / (bar.width - 1));
+  bar.getContext("2d").drawImage(ramp, 0, 0, bar.width, bar.height);
+}
+
+// The view under the pointer, the item there, and the picture's pixel.
+function underPointer() {
+  if (!state.pointer) return null;
+  const ratio = window.devicePixelRatio || 1;
+  for (const view of views) {
+    const box = view.element.getBoundingClientRect();
+    const [px, py] = [(state.pointer[0] - box.left) * ratio, (state.pointer[1] - box.top) * ratio];
+    if (px < 0 || py < 0 || px >= view.canvas.width || py >= view.canvas.height) continue;
+    const item = state.mode === "slider" ? (px < view.canvas.width * state.split ? state.left : state.right) : view.item;
+    const [left, top] = cornerOf(view, item);
+    return { view, item, px, py, x: Math.floor((px - left) / state.zoom), y: Math.floor((py - top) / state.zoom) };
+  }
+  return null;
+}
+
+function drawValues() {
+  const spot = underPointer();
+  const { width, height } = sceneNow();
+  const inside = spot && spot.x >= 0 && spot.y >= 0 && spot.x < width && spot.y < height;
+  const texts = [];
+  if (inside) {
+    const items = state.mode === "slider" ? [0, state.left, state.right] : [0, spot.item];
+    for (const item of new Set(items)) {
+      const found = entry(state.scene, item);
+      if (!found.ready) continue;
+      found.pixels ??= pixelsOf(found.image);
+      const at = 4 * (spot.y * width + spot.x);
+      texts.push(`${itemsOf(sceneNow())[item].label} ${[...found.pixels.data.slice(at, at + 3)].join(" ")}`);
+    }
+  }
+  byId("values").textContent = inside ? [`x ${spot.x}  y ${spot.y}`, ...texts].join("   ·   ") : "";
+  drawLens(inside ? spot : null);
+}
+
+function drawLens(spot) {
+  const lens = byId("lens");
+  const source = spot && state.loupe && sourceOf(spot.item);
+  lens.hidden = !source;
+  if (!source) return;
+  const context = lens.getContext("2d");
+  const cells = 11, size = lens.width / cells;
+  context.imageSmoothingEnabled = false;
+  context.fillStyle = "#888";
+  context.fillRect(0, 0, lens.width, lens.height);
+  context.drawImage(source, spot.x - 5, spot.y - 5, cells, cells, 0, 0, lens.width, lens.height);
+  context.strokeStyle = "#fff";
+  context.strokeRect(5 * size + 0.5, 5 * size + 0.5, size - 1, size - 1);
+  const box = stage.getBoundingClientRect();
+  const place = (pointer, low, high) => (pointer - low + 200 < high - low ? pointer - low + 18 : pointer - low - 194);
+  lens.style.left = `${place(state.pointer[0], box.left, box.right)}px`;
+  lens.style.top = `${place(state.pointer[1], box.top, box.bottom)}px`;
+}
+
+function listenToPointer() {
+  const ratio = () => window.devicePixelRatio || 1;
+  let drag = null;
+  stage.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    state.pointer = [event.clientX, event.clientY];
+    const item = event.target === byId("handle") ? null : underPointer()?.item;
+    drag = { handle: event.target === byId("handle"), item: event.altKey ? item : undefined, at: state.pointer };
+    stage.setPointerCapture(event.pointerId);
+    stage.classList.toggle("moving", !drag.handle);
+  });
+  stage.addEventListener("pointermove", (event) => {
+    state.pointer = [event.clientX, event.clientY];
+    if (drag) {
+      const [dx, dy] = [0, 1].map((i) => ((state.pointer[i] - drag.at[i]) * ratio()) / state.zoom);
+      const box = stage.getBoundingClientRect();
+      if (drag.handle) state.split = Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
+      else if (drag.item !== undefined) {
+        const [ox, oy] = state.offsets.get(drag.item) ?? [0, 0];
+        state.offsets.set(drag.item, [ox + dx, oy + dy]);
+      } else {
+        Object.assign(state, { x: state.x - dx, y: state.y - dy, fitted: false });
+      }
+      drag.at = state.pointer;
+    }
+    redraw();
+  });
+  const end = () => { drag = null; stage.classList.remove("moving"); };
+  stage.addEventListener("pointerup", end);
+  stage.addEventListener("pointercancel", end);
+  stage.addEventListener("pointerleave", () => { state.pointer = null; redraw(); });
+  stage.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    state.pointer = [event.clientX, event.clientY];
+    const spot = underPointer();
+    if (spot) stepZoom(-event.deltaY, spot.px - spot.view.canvas.width / 2, spot.py - spot.view.canvas.height / 2);
+  }, { passive: false });
+}
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const KEYS = {
+  s: () => setMode("slider"), g: () => setMode("grid"), b: () => setMode("single"), " ": swap,
+  m: () => setMap(MAPS[(MAPS.indexOf(state.map) + 1) % MAPS.length]),
+  "+": () => stepZoom(1), "=": () => stepZoom(1), "-": () => stepZoom(-1), f: fit, c: nextCrop,
+  "[": () => setScene(state.scene - 1), "]": () => setScene(state.scene + 1),
+  r: () => { state.offsets.clear(); redraw(); },
+  l: () => { state.loupe = !state.loupe; byId("loupe").setAttribute("aria-pressed", String(state.loupe)); redraw(); },
+  t: () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
+  "?": () => byId("help").showModal(),
+};
+
+function listenToKeys() {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
+    if (event.target.closest("select") || (event.key === " " && event.target.closest("button"))) return;
+    const arrow = ARROWS[event.key];
+    const digit = /^Digit(\d)$/.exec(event.code);
+    if (arrow && event.target === byId("handle")) {
+      state.split = Math.max(0, Math.min(1, state.split + 0.02 * (arrow[0] - arrow[1])));
+      redraw();
+    } else if (arrow) {
+      const step = 40 * (window.devicePixelRatio || 1) / state.zoom;
+      Object.assign(state, { x: state.x + arrow[0] * step, y: state.y + arrow[1] * step, fitted: false });
+      redraw();
+    } else if (digit) choose(Number(digit[1]), event.shiftKey && state.mode === "slider" ? "left" : undefined);
+    else if (KEYS[event.key.toLowerCase()]) KEYS[event.key.toLowerCase()]();
+    else return;
+    event.preventDefault();
+  });
+}
+
+function listenToButtons() {
+  const click = (id, act) => byId(id).addEventListener("click", act);
+  click("previous", () => setScene(state.scene - 1));
+  click("next", () => setScene(state.scene + 1));
+  click("smaller", () => stepZoom(-1));
+  click("larger", () => stepZoom(1));
+  click("fit", fit);
+  click("crop", nextCrop);
+  click("loupe", KEYS.l);
+  click("theme", KEYS.t);
+  click("ask", KEYS["?"]);
+  byId("scene").addEventListener("change", (event) => setScene(Number(event.target.value)));
+  byId("map").addEventListener("change", (event) => setMap(event.target.value));
+  byId("limit").addEventListener("change", (event) => { state.limit = Number(event.target.value); redraw(); });
+  for (const button of document.querySelectorAll("#modes button")) {
+    button.addEventListener("click", () => setMode(button.dataset.mode));
+  }
+  for (const button of document.querySelectorAll("#scopes button")) {
+    button.addEventListener("click", () => { order.scope = button.dataset.scope; drawTable(); });
+  }
+  for (const button of document.querySelectorAll("#table th button")) {
+    button.addEventListener("click", () => sortBy(button.dataset.sort));
+  }
+}
+
+function start() {
+  data.scenes.forEach((scene, i) => byId("scene").append(new Option(scene.name, String(i))));
+  const many = data.scenes.length > 1;
+  for (const id of ["previous", "next", "scopes"]) byId(id).hidden = !many;
+  byId("scopes").style.display = many ? "" : "none";
+  Object.assign(state, { right: sceneNow().panels.length, current: sceneNow().panels.length });
+  setTheme(window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  listenToPointer();
+  listenToKeys();
+  listenToButtons();
+  setMap("picture");
+  setMode("slider");
+  setScene(0);
+  new ResizeObserver(layOut).observe(stage);
+}
+
+start();

@@ -1,0 +1,135 @@
+// Pixels to maps. Every function takes and gives plain arrays or canvases and knows nothing of the page.
+
+function canvasOf(width, height) {
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  return canvas;
+}
+
+function pixelsOf(image) {
+  const canvas = canvasOf(image.naturalWidth, image.naturalHeight);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0);
+  return context.getImageData(0, 0, canvas.width, canvas.height);
+}
+
+// BT.601 luma in counts of 255, rounded as the strip does.
+function lumaOf(pixels) {
+  const { data } = pixels;
+  const luma = new Float32Array(data.length / 4);
+  for (let i = 0, j = 0; i < luma.length; i++, j += 4) {
+    luma[i] = Math.floor(0.299 * data[j] + 0.587 * data[j + 1] + 0.114 * data[j + 2] + 0.5);
+  }
+  return luma;
+}
+
+// 256 colours between evenly spaced stops.
+function paletteOf(stops) {
+  const palette = new Uint32Array(256);
+  for (let i = 0; i < 256; i++) {
+    const place = (i / 255) * (stops.length - 1);
+    const low = Math.min(Math.floor(place), stops.length - 2);
+    const [r, g, b] = [0, 1, 2].map((c) =>
+      Math.round(stops[low][c] + (place - low) * (stops[low + 1][c] - stops[low][c])),
+    );
+    palette[i] = (255 << 24) | (b << 16) | (g << 8) | r;
+  }
+  return palette;
+}
+
+function painted(width, height, palette, shade) {
+  const canvas = canvasOf(width, height);
+  const image = new ImageData(width, height);
+  const words = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < words.length; i++) {
+    words[i] = palette[Math.max(0, Math.min(255, Math.round(shade(i) * 255)))];
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+// Separable Gaussian of 11 taps, sigma 1.5, with the border's pixel repeated.
+function blurred(values, width, height) {
+  const taps = Array.from({ length: 11 }, (_, i) => Math.exp(-((i - 5) ** 2) / 4.5));
+  const sum = taps.reduce((a, b) => a + b, 0);
+  const once = (source, step, length, lines, stride) => {
+    const target = new Float32Array(source.length);
+    for (let line = 0; line < lines; line++) {
+      const start = line * stride;
+      for (let i = 0; i < length; i++) {
+        let total = 0;
+        for (let t = -5; t <= 5; t++) {
+          total += taps[t + 5] * source[start + Math.max(0, Math.min(length - 1, i + t)) * step];
+        }
+        target[start + i * step] = total / sum;
+      }
+    }
+    return target;
+  };
+  return once(once(values, 1, width, height, width), width, height, width, 1);
+}
+
+// Local SSIM (Wang et al., 2004) of two luma planes.
+function ssimOf(x, y, width, height) {
+  const product = (a, b) => blurred(a.map((v, i) => v * b[i]), width, height);
+  const [mx, my] = [blurred(x, width, height), blurred(y, width, height)];
+  const [xx, yy, xy] = [product(x, x), product(y, y), product(x, y)];
+  const [c1, c2] = [2.55 ** 2, 7.65 ** 2];
+  return mx.map((a, i) => {
+    const b = my[i];
+    const covariance = xy[i] - a * b;
+    const variances = xx[i] - a * a + yy[i] - b * b;
+    return ((2 * a * b + c1) * (2 * covariance + c2)) / ((a * a + b * b + c1) * (variances + c2));
+  });
+}
+
+// In-place radix-2 Fourier transform of one line of `n` complex values.
+function transform(real, imaginary, offset, step, n) {
+  for (let i = 1, j = 0; i < n; i++) {
+    let bit = n >> 1;
+    for (; j & bit; bit >>= 1) j ^= bit;
+    j ^= bit;
+    if (i < j) {
+      const [a, b] = [offset + i * step, offset + j * step];
+      [real[a], real[b]] = [real[b], real[a]];
+      [imaginary[a], imaginary[b]] = [imaginary[b], imaginary[a]];
+    }
+  }
+  for (let size = 2; size <= n; size *= 2) {
+    for (let k = 0; k < size / 2; k++) {
+      const angle = (-2 * Math.PI * k) / size;
+      const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+      for (let start = k; start < n; start += size) {
+        const [a, b] = [offset + start * step, offset + (start + size / 2) * step];
+        const [re, im] = [real[b] * cos - imaginary[b] * sin, real[b] * sin + imaginary[b] * cos];
+        [real[b], imaginary[b]] = [real[a] - re, imaginary[a] - im];
+        [real[a], imaginary[a]] = [real[a] + re, imaginary[a] + im];
+      }
+    }
+  }
+}
+
+// Log amplitude of the largest power-of-two square in the middle, Hann window, zero frequency in the centre:
+// checkerboards show as bright dots at the stride's frequencies.
+function spectrumOf(luma, width, height) {
+  const n = 2 ** Math.floor(Math.log2(Math.min(width, height, 1024)));
+  const [left, top] = [(width - n) >> 1, (height - n) >> 1];
+  const [real, imaginary] = [new Float64Array(n * n), new Float64Array(n * n)];
+  let mean = 0;
+  for (let y = 0; y < n; y++) for (let x = 0; x < n; x++) mean += luma[(y + top) * width + x + left] / (n * n);
+  const hann = Float64Array.from({ length: n }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * (i + 0.5)) / n));
+  for (let y = 0; y < n; y++) {
+    for (let x = 0; x < n; x++) {
+      real[y * n + x] = (luma[(y + top) * width + x + left] - mean) * hann[x] * hann[y];
+    }
+  }
+  for (let y = 0; y < n; y++) transform(real, imaginary, y * n, 1, n);
+  for (let x = 0; x < n; x++) transform(real, imaginary, x, n, n);
+  const top10 = Math.log10(255 * n * n * 0.01);
+  return { n, shade: (i) => {
+    const [x, y] = [((i % n) + n / 2) % n, (Math.floor(i / n) + n / 2) % n];
+    const amplitude = Math.hypot(real[y * n + x], imaginary[y * n + x]);
+    return (Math.log10(amplitude + 1e-9) - top10 + 4) / 4;
+  } };
+}

@@ -1,0 +1,82 @@
+// The figures: one table, of this picture or the means of all, sorted by any column.
+
+const FIGURES = { psnr: 2, ssim: 4, seconds: 3 };
+const order = { key: null, descending: true, scope: "scene" };
+
+function rowsNow() {
+  const rows = order.scope === "mean" ? data.means : sceneNow().panels;
+  const numbered = rows.map((row, i) => ({ ...row, item: i + 1 }));
+  if (!order.key) return numbered;
+  const value = (row) => row[order.key] ?? (order.descending ? -Infinity : Infinity);
+  const compare = (a, b) => (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0);
+  return numbered.sort((a, b) => (order.descending ? -compare(a, b) : compare(a, b)));
+}
+
+function cell(row, text, ...classes) {
+  const td = row.insertCell();
+  td.textContent = text;
+  td.classList.add(...classes);
+  return td;
+}
+
+function choiceButtons(td, item) {
+  const group = document.createElement("span");
+  group.className = "group";
+  const sides = state.mode === "slider" ? ["left", "right"] : ["current"];
+  for (const side of sides) {
+    const button = document.createElement("button");
+    button.textContent = { left: "A", right: "B", current: "show" }[side];
+    button.setAttribute("aria-pressed", String(state[side] === item));
+    button.setAttribute("aria-label", `${{ left: "left: ", right: "right: ", current: "show " }[side]}${nameOf(item)}`);
+    button.addEventListener("click", () => choose(item, side));
+    group.append(button);
+  }
+  if (state.mode !== "grid") td.append(group);
+}
+
+function drawTable() {
+  const rows = rowsNow();
+  const body = document.querySelector("#table tbody");
+  body.replaceChildren();
+  const best = {};
+  for (const [key] of Object.entries(FIGURES)) {
+    const known = rows.map((row) => row[key]).filter((v) => v !== null && v !== undefined);
+    if (known.length > 1) best[key] = key === "seconds" ? Math.min(...known) : Math.max(...known);
+  }
+  for (const row of [{ label: "reference", item: 0 }, ...rows]) {
+    const tr = body.insertRow();
+    const shown = state.mode === "slider" ? [state.left, state.right] : state.mode === "single" ? [state.current] : [];
+    tr.classList.toggle("shown", shown.includes(row.item));
+    cell(tr, String(row.item));
+    cell(tr, row.label);
+    for (const [key, digits] of Object.entries(FIGURES)) {
+      const value = row[key];
+      const known = value !== null && value !== undefined;
+      const td = cell(tr, known ? value.toFixed(digits) : row.item ? "∞–".charAt(row[`${key}_infinite`] ? 0 : 1) : "");
+      td.classList.toggle("best", known && value === best[key]);
+      const interval = order.scope === "mean" && row[`${key}_interval`];
+      if (interval) {
+        const span = document.createElement("span");
+        span.className = "interval";
+        span.textContent = interval.map((v) => v.toFixed(digits)).join(" – ");
+        td.append(span);
+      }
+    }
+    choiceButtons(tr.insertCell(), row.item);
+  }
+  for (const button of document.querySelectorAll("#table th button")) {
+    const active = button.dataset.sort === order.key;
+    const th = button.parentElement;
+    if (active) th.setAttribute("aria-sort", order.descending ? "descending" : "ascending");
+    else th.removeAttribute("aria-sort");
+  }
+  for (const button of document.querySelectorAll("#scopes button")) {
+    button.setAttribute("aria-pressed", String(button.dataset.scope === order.scope));
+  }
+}
+
+function sortBy(key) {
+  const first = key === "psnr" || key === "ssim";
+  Object.assign(order, { descending: order.key === key ? !order.descending : first, key });
+  drawTable();
+}

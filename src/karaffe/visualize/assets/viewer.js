@@ -1,0 +1,226 @@
+// The pictures: what is loaded, where one looks, and the drawing of each view.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const HEAT = paletteOf(data.heat);
+const SIGNED = paletteOf(data.signed);
+const byId = (id) => document.getElementById(id);
+const stage = byId("stage");
+const ZOOMS = [1 / 16, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32];
+const MAPS = ["picture", "absolute", "signed", "ssim", "spectrum"];
+
+// `x`, `y`: the picture's point in the middle of every view; `zoom`: screen pixels a picture pixel.
+// Item 0 is the reference, item n the n-th method.
+const state = {
+  scene: 0, mode: "slider", map: "picture", limit: 32, left: 1, right: 1, current: 1, before: 0,
+  split: 0.5, zoom: 1, x: 0, y: 0, fitted: true, crop: -1, loupe: false, offsets: new Map(), pointer: null,
+};
+
+const sceneNow = () => data.scenes[state.scene];
+const itemsOf = (scene) => [scene.reference, ...scene.panels];
+
+// Loaded pictures and the maps made of them; the scenes looked at longest ago are let go.
+const loaded = new Map();
+
+function entry(scene, item) {
+  const key = `${scene}/${item}`;
+  let found = loaded.get(key);
+  if (!found) {
+    found = { image: new Image(), ready: false, maps: new Map() };
+    const source = byId(itemsOf(data.scenes[scene])[item].image);
+    found.image.src = "data:image/png;base64," + source.textContent.trim();
+    found.image.decode().then(() => { found.ready = true; redraw(); }, () => { found.broken = true; redraw(); });
+  }
+  loaded.delete(key);
+  loaded.set(key, found);
+  for (const old of loaded.keys()) {
+    if (loaded.size <= 48) break;
+    loaded.delete(old);
+  }
+  return found;
+}
+
+function lumaPlane(found) {
+  found.luma ??= lumaOf(found.pixels ??= pixelsOf(found.image));
+  return found.luma;
+}
+
+// What to draw for an item: its picture, or a map; null while something is still being decoded. The reference has
+// no error, so it is shown itself.
+function sourceOf(item) {
+  const found = entry(state.scene, item);
+  if (!found.ready) return null;
+  if (state.map === "picture" || (item === 0 && state.map !== "spectrum")) return found.image;
+  const reference = entry(state.scene, 0);
+  if (!reference.ready) return null;
+  const key = state.map + (state.map === "absolute" || state.map === "signed" ? state.limit : "");
+  if (!found.maps.has(key)) found.maps.set(key, mapOf(found, reference));
+  return found.maps.get(key);
+}
+
+function mapOf(found, reference) {
+  const { width, height } = sceneNow();
+  const [mine, theirs] = [lumaPlane(found), lumaPlane(reference)];
+  if (state.map === "absolute") {
+    return painted(width, height, HEAT, (i) => Math.abs(mine[i] - theirs[i]) / state.limit);
+  }
+  if (state.map === "signed") {
+    return painted(width, height, SIGNED, (i) => 0.5 + (0.5 * (mine[i] - theirs[i])) / state.limit);
+  }
+  if (state.map === "ssim") {
+    const local = ssimOf(mine, theirs, width, height);
+    return painted(width, height, HEAT, (i) => 1 - local[i]);
+  }
+  const { n, shade } = spectrumOf(mine, width, height);
+  const square = painted(n, n, HEAT, shade);
+  const canvas = canvasOf(width, height);
+  const side = Math.min(width, height);
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.drawImage(square, (width - side) / 2, (height - side) / 2, side, side);
+  return canvas;
+}
+
+// Views: one in slider and blink mode, one an item side by side. Each is {element, canvas, item, tags}.
+let views = [];
+
+function layOut() {
+  for (const view of views) view.element.remove();
+  const count = itemsOf(sceneNow()).length;
+  const items = state.mode === "grid" ? [...Array(count).keys()] : [state.mode === "slider" ? state.left : state.current];
+  const columns = state.mode === "grid" ? gridColumns(count) : 1;
+  const rows = Math.ceil(items.length / columns);
+  views = items.map((item, i) => {
+    const element = document.createElement("div");
+    element.className = "view";
+    const canvas = document.createElement("canvas");
+    canvas.setAttribute("role", "img");
+    element.append(canvas);
+    const [column, row] = [i % columns, Math.floor(i / columns)];
+    element.style.left = `calc(${(100 * column) / columns}% + ${column ? 1 : 0}px)`;
+    element.style.top = `calc(${(100 * row) / rows}% + ${row ? 1 : 0}px)`;
+    element.style.width = `calc(${100 / columns}% - ${column ? 1 : 0}px)`;
+    element.style.height = `calc(${100 / rows}% - ${row ? 1 : 0}px)`;
+    stage.prepend(element);
+    const tags = ["left", "right"].map((side) => {
+      const tag = document.createElement("span");
+      tag.className = `tag ${side}`;
+      element.append(tag);
+      return tag;
+    });
+    return { element, canvas, item, tags };
+  });
+  if (state.fitted) fit();
+  redraw();
+}
+
+function gridColumns(count) {
+  const { width, height } = sceneNow();
+  let best = 1, size = 0;
+  for (let columns = 1; columns <= count; columns++) {
+    const rows = Math.ceil(count / columns);
+    const fitted = Math.min(stage.clientWidth / columns / width, stage.clientHeight / rows / height);
+    if (fitted > size) [best, size] = [columns, fitted];
+  }
+  return best;
+}
+
+// Where the picture's corner falls in a view, in screen pixels; whole, so that pixels stay squares.
+function cornerOf(view, item) {
+  const [dx, dy] = state.offsets.get(item) ?? [0, 0];
+  return [
+    Math.round(view.canvas.width / 2 - (state.x - dx) * state.zoom),
+    Math.round(view.canvas.height / 2 - (state.y - dy) * state.zoom),
+  ];
+}
+
+function paint(view, item, from, to) {
+  const context = view.canvas.getContext("2d");
+  const source = sourceOf(item);
+  if (!source) {
+    const { broken } = entry(state.scene, item);
+    context.fillStyle = "#888";
+    context.fillText(broken ? "this picture cannot be decoded" : "…", from + 20, view.canvas.height / 2);
+    return;
+  }
+  const { width, height } = sceneNow();
+  const [left, top] = cornerOf(view, item);
+  context.save();
+  context.beginPath();
+  context.rect(from, 0, to - from, view.canvas.height);
+  context.clip();
+  context.imageSmoothingEnabled = state.zoom < 1;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(source, left, top, Math.round(width * state.zoom), Math.round(height * state.zoom));
+  context.restore();
+}
+
+function nameOf(item) {
+  const { label, psnr } = itemsOf(sceneNow())[item];
+  return psnr === undefined || psnr === null ? label : `${label}  ${psnr.toFixed(2)} dB`;
+}
+
+function draw() {
+  const ratio = window.devicePixelRatio || 1;
+  for (const view of views) {
+    const box = view.element.getBoundingClientRect();
+    const [width, height] = [Math.max(1, Math.round(box.width * ratio)), Math.max(1, Math.round(box.height * ratio))];
+    if (view.canvas.width !== width || view.canvas.height !== height) Object.assign(view.canvas, { width, height });
+    else view.canvas.getContext("2d").clearRect(0, 0, width, height);
+    if (state.mode === "slider") {
+      const cut = Math.round(width * state.split);
+      paint(view, state.left, 0, cut);
+      paint(view, state.right, cut, width);
+      view.tags[0].textContent = nameOf(state.left);
+      view.tags[1].textContent = nameOf(state.right);
+    } else {
+      if (state.mode === "single") view.item = state.current;
+      paint(view, view.item, 0, width);
+      view.tags[0].textContent = nameOf(view.item);
+      view.tags[1].textContent = "";
+    }
+    view.tags[1].hidden = state.mode !== "slider";
+    view.canvas.setAttribute("aria-label", view.tags.map((tag) => tag.textContent).filter(Boolean).join(" and "));
+  }
+  drawRest();
+}
+
+let pending = false;
+function redraw() {
+  if (pending) return;
+  pending = true;
+  requestAnimationFrame(() => { pending = false; draw(); });
+}
+
+function fit() {
+  const { width, height } = sceneNow();
+  const view = views[0];
+  const ratio = window.devicePixelRatio || 1;
+  const whole = Math.min((view.element.clientWidth * ratio) / width, (view.element.clientHeight * ratio) / height);
+  Object.assign(state, { zoom: whole >= 1 ? Math.floor(whole) : whole, x: width / 2, y: height / 2, fitted: true, crop: -1 });
+  redraw();
+}
+
+// Zoom keeping the picture's point under (px, py), in screen pixels from the middle of a view, where it is.
+function zoomTo(zoom, px = 0, py = 0) {
+  state.x += px / state.zoom - px / zoom;
+  state.y += py / state.zoom - py / zoom;
+  Object.assign(state, { zoom, fitted: false });
+  redraw();
+}
+
+function stepZoom(direction, px, py) {
+  const next = direction > 0 ? ZOOMS.find((z) => z > state.zoom * 1.001) : ZOOMS.findLast((z) => z < state.zoom * 0.999);
+  if (next) zoomTo(next, px, py);
+}
+
+function nextCrop() {
+  const { crops } = sceneNow();
+  if (!crops.length) return;
+  state.crop = (state.crop + 1) % crops.length;
+  const [x, y, width, height] = crops[state.crop];
+  const view = views[0];
+  const ratio = window.devicePixelRatio || 1;
+  const zoom = Math.min((view.element.clientWidth * ratio) / width, (view.element.clientHeight * ratio) / height) * 0.8;
+  Object.assign(state, { x: x + width / 2, y: y + height / 2, zoom: Math.max(1, Math.floor(zoom)), fitted: false });
+  redraw();
+}
