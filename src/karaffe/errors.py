@@ -39,6 +39,10 @@ class TrainingError(KaraffeError, RuntimeError):
     """A training run cannot go on; the message says where it stopped and what is kept."""
 
 
+class SurgeryError(KaraffeError, RuntimeError):
+    """A network's code cannot be rewritten, or is no longer what was rewritten."""
+
+
 class FileError(KaraffeError, OSError):
     """A file cannot be read, understood or written."""
 
