@@ -1,0 +1,203 @@
+"""Enlarge from a reader to a writer, tile by tile.
+
+Target rows are made in full-width bands from the top down; a band is made of tiles; a tile is computed from its
+source pixels and the network's halo around them, which makes it equal to the same part of the untiled result.
+Reading the next band and writing the last one happen in threads of their own while the network computes. Memory is
+that of a few bands, whatever the height of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from karaffe.errors import ArgumentError
+from karaffe.imaging.geometry import Axis
+from karaffe.imaging.info import Array, ImageInfo, Window
+from karaffe.imaging.network import Network
+from karaffe.imaging.protocols import Reader, Writer
+from karaffe.imaging.values import (
+    absent,
+    away_from_nodata,
+    check_values,
+    filled,
+    from_unit,
+    hidden,
+    to_unit,
+)
+
+Tile = int | Literal["auto"]
+AUTO_TILE = 256
+_BAND_BYTES = 64 << 20
+_SMALLEST_TILE = 8
+
+
+def check_tile(tile: Tile) -> None:
+    """Raise unless ``tile`` is ``"auto"``, 0 or a positive integer."""
+    if tile != "auto" and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 0):
+        raise ArgumentError(f"tile must be 'auto', 0 (whole image) or a positive integer, got {tile!r}")
+
+
+@dataclass(frozen=True)
+class _Box:
+    """Target rows and columns."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def halves(self) -> tuple[_Box, _Box]:
+        if self.bottom - self.top >= self.right - self.left:
+            middle = (self.top + self.bottom) // 2
+            return _Box(self.top, middle, self.left, self.right), _Box(middle, self.bottom, self.left, self.right)
+        middle = (self.left + self.right) // 2
+        return _Box(self.top, self.bottom, self.left, middle), _Box(self.top, self.bottom, middle, self.right)
+
+
+class Enlarger:
+    """One enlargement of one image.
+
+    Args:
+        info: The source (with the value range to use). size: Target rows and columns.
+        network: What computes. tile: Source pixels a side, ``"auto"``, or 0 for the whole image at once.
+        name: The image in error messages.
+
+    Raises:
+        ArgumentError: ``tile`` is none of these.
+    """
+
+    def __init__(
+        self, info: ImageInfo, size: tuple[int, int], network: Network, tile: Tile = "auto", name: str = "image"
+    ) -> None:
+        check_tile(tile)
+        self.info, self.network, self.name = info, network, name
+        self.target = info.with_size(*size)
+        self.rows = Axis(info.height, size[0], network.factor, network.kernel)
+        self.columns = Axis(info.width, size[1], network.factor, network.kernel)
+        self._identity = network.function is None and size == (info.height, info.width)
+        self._reach = network.halo + max(self.rows.reach, self.columns.reach)
+        holes = info.dtype.kind == "f" or info.nodata is not None or info.has_alpha
+        self._context = network.halo + (self._reach if holes else 0)
+        self._step = self._steps(tile)
+        self._largest_area: int | None = None
+
+    def _steps(self, tile: Tile) -> tuple[int, int]:
+        height, width = self.target.height, self.target.width
+        if tile == 0:
+            return height, width
+        side = AUTO_TILE if tile == "auto" else tile
+        down = max(1, round(side * height / self.info.height))
+        across = max(1, round(side * width / self.info.width))
+        if tile == "auto":
+            row_bytes = width * self.info.bands * self.info.dtype.itemsize
+            down = min(down, max(_SMALLEST_TILE, _BAND_BYTES // row_bytes))
+        return min(down, height), min(across, width)
+
+    def run(self, reader: Reader, writer: Writer) -> Iterator[int]:
+        """Enlarge every frame; yield the number of target pixels finished after each band."""
+        bands = [
+            (frame, top, min(top + self._step[0], self.target.height))
+            for frame in range(self.info.frames)
+            for top in range(0, self.target.height, self._step[0])
+        ]
+        done = 0
+        with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
+            ahead = reading.submit(self._read, reader, *bands[0])
+            behind: Future[None] | None = None
+            for number, (frame, top, bottom) in enumerate(bands):
+                start, source = ahead.result()
+                if number + 1 < len(bands):
+                    ahead = reading.submit(self._read, reader, *bands[number + 1])
+                band = self._band(source, start, top, bottom)
+                if behind is not None:
+                    behind.result()
+                window = Window(top, 0, bottom - top, self.target.width)
+                behind = writing.submit(writer.write, window, band, frame)
+                done += band.shape[0] * band.shape[1]
+                yield done
+            if behind is not None:
+                behind.result()
+
+    def _read(self, reader: Reader, frame: int, top: int, bottom: int) -> tuple[int, Array]:
+        low, high = self.rows.span(top, bottom, self._context).read
+        return low, reader.read(Window(low, 0, high - low, self.info.width), frame)
+
+    def _band(self, source: Array, start: int, top: int, bottom: int) -> Array:
+        out = np.empty((bottom - top, self.target.width, self.info.bands), self.info.dtype)
+        for left in range(0, self.target.width, self._step[1]):
+            right = min(left + self._step[1], self.target.width)
+            self._tile(source, start, _Box(top, bottom, left, right), out, top)
+        return out
+
+    def _tile(self, source: Array, start: int, box: _Box, out: Array, top: int) -> None:
+        """Compute a box into ``out``; where memory does not suffice, compute its halves."""
+        area = (box.bottom - box.top) * (box.right - box.left)
+        if self._largest_area is None or area <= self._largest_area:
+            try:
+                out[box.top - top : box.bottom - top, box.left : box.right] = self._compute(source, start, box)
+                return
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error) or area <= _SMALLEST_TILE**2:
+                    raise
+                self._largest_area = area // 2 + 1
+        for half in box.halves():
+            self._tile(source, start, half, out, top)
+
+    def _compute(self, source: Array, start: int, box: _Box) -> Array:
+        rows = self.rows.span(box.top, box.bottom, self._context)
+        columns = self.columns.span(box.left, box.right, self._context)
+        pixels = source[rows.read[0] - start : rows.read[1] - start, columns.read[0] : columns.read[1]]
+        if self._identity:
+            return pixels
+        gone = absent(pixels, self.info)
+        check_values(pixels, ~gone, self.info, self.name)
+        x = self._without_holes(to_unit(pixels, self.info), pixels, gone)
+        low = (rows.read[0], columns.read[0])
+        rows = self.rows.span(box.top, box.bottom, self.network.halo)
+        columns = self.columns.span(box.left, box.right, self.network.halo)
+        x = x[:, slice(*(r - low[0] for r in rows.read)), slice(*(c - low[1] for c in columns.read))]
+        with torch.inference_mode():
+            y = self._network(x)
+            y = y[:, rows.offset : rows.offset + rows.length, columns.offset : columns.offset + columns.length]
+            y = self.rows.resample(y, 1, box.top, box.bottom)
+            y = self.columns.resample(y, 2, box.left, box.right)
+        result = away_from_nodata(from_unit(y, self.info), self.info)
+        if gone.any():
+            below = np.ix_(
+                self.rows.nearest(box.top, box.bottom) - low[0],
+                self.columns.nearest(box.left, box.right) - low[1],
+            )
+            result = np.where(gone[below], pixels[below], result)
+        return result
+
+    def _without_holes(self, x: Tensor, pixels: Array, gone: Array) -> Tensor:
+        unseen = hidden(pixels, self.info)
+        if unseen is not None and unseen.any():
+            gone = gone.copy()
+            gone[:, :, :-1] |= unseen[:, :, None]
+        if not gone.any():
+            return x
+        return filled(x, torch.from_numpy(np.ascontiguousarray(~gone.transpose(2, 0, 1))), self._reach)
+
+    def _network(self, x: Tensor) -> Tensor:
+        """Run RGB as a colour picture and every other band by itself."""
+        if self.info.colour != "rgb":
+            return self.network(x[:, None])[:, 0]
+        colour = self.network(x[None, :3])[0]
+        if self.info.bands == 3:
+            return colour
+        return torch.cat([colour, self.network(x[3:, None])[:, 0]])
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return "allocate memory" in text or "out of memory" in text or "not enough memory" in text

@@ -1,0 +1,135 @@
+"""Which network, or chain of networks, makes an enlargement.
+
+The chain multiplies by the smallest integer that reaches the wanted factor; what is too much is taken away again by
+antialiased Lanczos interpolation. A factor of one or less needs no network. The classic interpolations are no
+networks: they go to any size directly.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from karaffe.errors import ArgumentError
+from karaffe.models import create_model, describe_model
+from karaffe.models.interpolation import METHODS
+from karaffe.ops import use_backend
+
+LARGEST_FACTOR = 64
+
+
+@dataclass(frozen=True)
+class Network:
+    """A function on ``(N, C, h, w)`` in [0, 1] that multiplies height and width.
+
+    Attributes:
+        function: The function; None is the identity.
+        factor: What it multiplies by. halo: Source pixels of context that a tile needs on every side.
+        kernel: What interpolates from its size to the wanted one. device: Where it runs.
+        backend: Forced operator backend.
+    """
+
+    function: Callable[[Tensor], Tensor] | None = None
+    factor: int = 1
+    halo: int = 0
+    kernel: str = "lanczos3"
+    device: torch.device | None = None
+    backend: str | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.function is None:
+            return x
+        with use_backend(self.backend):
+            return self.function(x.to(self.device))
+
+
+def find_network(
+    model: str | nn.Module,
+    factor: float,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device | None = None,
+    backend: str | None = None,
+) -> Network:
+    """Return a network of at least ``factor`` for values of ``dtype``.
+
+    Args:
+        model: A name known to :func:`karaffe.models.create_model`, or a module with ``scale`` and ``halo``.
+        factor: Wanted factor of the axis that grows most.
+        dtype: float32 or float64. device: Default: where the module is, the CPU for a name.
+        backend: Operator backend; default: the best there is.
+
+    Raises:
+        UnknownNameError: An unknown name.
+        ArgumentError: A factor above 64, or a module without ``scale`` and ``halo``.
+    """
+    if factor > LARGEST_FACTOR:
+        raise ArgumentError(f"scale must be at most {LARGEST_FACTOR}, got {factor:g}")
+    if isinstance(model, str) and not describe_model(model).learned:
+        return Network(kernel=METHODS[model])
+    stages = _module_stages(model, factor) if isinstance(model, nn.Module) else _named_stages(model, factor)
+    place = torch.device(device) if device is not None else _device(stages)
+    stages = [_ready(stage, dtype, place) for stage in stages]
+    total, halo = 1, 0
+    for stage in stages:
+        halo += math.ceil(int(stage.halo) / total)
+        total *= int(stage.scale)
+    return Network(nn.Sequential(*stages) if stages else None, total, halo, device=place, backend=backend)
+
+
+def _module_stages(model: nn.Module, factor: float) -> list[Any]:
+    scale, halo = getattr(model, "scale", None), getattr(model, "halo", None)
+    if not isinstance(scale, int) or not isinstance(halo, int) or scale < 1 or halo < 0:
+        raise ArgumentError(
+            f"model must be a name, or a module with integers scale >= 1 and halo >= 0; "
+            f"{type(model).__name__} has {scale=} and {halo=}"
+        )
+    if factor <= 1:
+        return []
+    if scale == 1:
+        raise ArgumentError(f"model has scale 1, which cannot enlarge by {factor:g}")
+    return [model] * max(1, math.ceil(math.log(factor) / math.log(scale) - 1e-9))
+
+
+def _named_stages(name: str, factor: float) -> list[Any]:
+    if factor <= 1:
+        return []
+    return [create_model(name, scale) for scale in _chain(describe_model(name).scales, factor)]
+
+
+def _chain(scales: Sequence[int] | None, factor: float) -> list[int]:
+    """Return factors whose product is the smallest that reaches ``factor``; fewest stages, largest first."""
+    if not scales:
+        return [math.ceil(factor - 1e-9)]
+    best: dict[int, list[int]] = {1: []}
+    frontier = [1]
+    while frontier:
+        reached = frontier.pop(0)
+        for scale in sorted((s for s in scales if s > 1), reverse=True):
+            product = reached * scale
+            if reached < factor and product not in best:
+                best[product] = [*best[reached], scale]
+                frontier.append(product)
+    reaching = [product for product in best if product >= factor - 1e-9]
+    return sorted(best[min(reaching)], reverse=True)
+
+
+def _device(stages: Sequence[Any]) -> torch.device:
+    for stage in stages:
+        for parameter in stage.parameters():
+            return torch.device(parameter.device)
+    return torch.device("cpu")
+
+
+def _ready(stage: Any, dtype: torch.dtype, device: torch.device) -> Any:
+    """Return the module in evaluation mode, copied where its state must change."""
+    tensors = [*stage.parameters(), *stage.buffers()]
+    moved = any(t.device != device or (t.is_floating_point() and t.dtype != dtype) for t in tensors)
+    if moved or stage.training:
+        stage = copy.deepcopy(stage).to(device=device, dtype=dtype).eval()
+    return stage

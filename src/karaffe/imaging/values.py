@@ -1,0 +1,129 @@
+"""Stored values to the network's [0, 1] and back, and pixels that are not there.
+
+One affine map an image, ``x = (v - lo) / (hi - lo)`` with the declared ``value_range``, inverted by
+``v = x (hi - lo) + lo``; integers are rounded half up and clipped to the range, floats are left as they come.
+
+Absent pixels (NaN, infinities, the nodata value; for colours, full transparency) are filled from the nearest
+present ones before the network sees them, so that nothing bleeds; afterwards the absent ones get the stored value
+of their source pixel back. The fill is local, so it does not depend on how the image was cut into tiles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from karaffe.errors import ArgumentError
+from karaffe.imaging.info import Array, ImageInfo
+
+
+def compute_dtype(info: ImageInfo) -> torch.dtype:
+    """Return float64 where float32 cannot hold the stored values, else float32."""
+    wide = info.dtype.itemsize >= 4 and info.dtype.name != "float32"
+    return torch.float64 if wide else torch.float32
+
+
+def to_unit(pixels: Array, info: ImageInfo) -> Tensor:
+    """Return ``pixels (h, w, bands)`` as ``(bands, h, w)``, mapped so that the value range becomes [0, 1]."""
+    low, high = info.value_range
+    x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(_numpy(info)))
+    if (low, high) != (0.0, 1.0):
+        x = x.sub_(low).div_(high - low)
+    return x
+
+
+def from_unit(x: Tensor, info: ImageInfo) -> Array:
+    """Undo :func:`to_unit`: return ``(h, w, bands)`` in the dtype of ``info``."""
+    low, high = info.value_range
+    values = x.detach().cpu().numpy().transpose(1, 2, 0)
+    if (low, high) != (0.0, 1.0):
+        values = values * (high - low) + low
+    if info.dtype.kind != "f":
+        values = np.clip(np.floor(values + 0.5), min(low, high), max(low, high))
+    return values.astype(info.dtype)
+
+
+def check_range(value_range: tuple[float, float] | None) -> None:
+    """Raise unless a range is None or two different finite numbers."""
+    if value_range is None:
+        return
+    if len(value_range) != 2 or not np.isfinite(value_range).all() or value_range[0] == value_range[1]:
+        raise ArgumentError(f"value_range must be two different finite numbers, got {value_range}")
+
+
+def check_values(pixels: Array, present: Array, info: ImageInfo, name: str) -> None:
+    """Raise where floats lie so far from the declared range that the range must be wrong.
+
+    A network trained on [0, 1] makes nonsense of an elevation of 3000; the range is asked for, never guessed.
+    """
+    if info.dtype.kind != "f" or info.unbounded:
+        return
+    low, high = sorted(info.value_range)
+    span = high - low
+    values = pixels[present]
+    if values.size and (values.min() < low - span or values.max() > high + span):
+        raise ArgumentError(
+            f"{name}: floating values from {values.min():g} to {values.max():g}, but the range of the data is declared "
+            f"(or by default taken) as {low:g} to {high:g}; give value_range (--range LO,HI)"
+        )
+
+
+def absent(pixels: Array, info: ImageInfo) -> Array:
+    """Return where ``pixels (h, w, bands)`` hold no data, of the same shape.
+
+    nodata counts band by band, but in grey and RGB pictures only where every colour has it (a pure red is no hole).
+    """
+    gone = ~np.isfinite(pixels) if info.dtype.kind == "f" else np.zeros(pixels.shape, bool)
+    if info.nodata is not None and np.isfinite(info.nodata):
+        equal = pixels == np.asarray(info.nodata).astype(info.dtype)
+        colours = info.bands - info.has_alpha
+        if info.colour != "bands":
+            equal[:, :, :colours] = equal[:, :, :colours].all(axis=2, keepdims=True)
+            equal[:, :, colours:] = False
+        gone |= equal
+    return gone
+
+
+def hidden(pixels: Array, info: ImageInfo) -> Array | None:
+    """Return where colours are fully transparent, ``(h, w)``; None for an image without alpha."""
+    return pixels[:, :, -1] == 0 if info.has_alpha else None
+
+
+def filled(x: Tensor, known: Tensor, reach: int) -> Tensor:
+    """Fill unknown values from known ones, ring by ring: each is the mean of its known 3 x 3 neighbours.
+
+    Args:
+        x: ``(bands, h, w)``; known: bool of the same shape; reach: Rings. What lies farther becomes 0.
+    """
+    mask = known.to(x.dtype)[None]
+    value = torch.where(known, x, torch.zeros_like(x))[None]
+    for _ in range(reach):
+        if bool(mask.all()):
+            break
+        weight = F.avg_pool2d(mask, 3, 1, 1)
+        mean = F.avg_pool2d(value, 3, 1, 1) / weight.clamp_min(1e-12)
+        grown = (mask == 0) & (weight > 0)
+        value = torch.where(grown, mean, value)
+        mask = torch.where(grown, torch.ones_like(mask), mask)
+    return value[0]
+
+
+def away_from_nodata(pixels: Array, info: ImageInfo) -> Array:
+    """Move computed values that fell on the nodata value by the smallest step towards the middle of the range."""
+    if info.nodata is None or not np.isfinite(info.nodata):
+        return pixels
+    mark = np.asarray(info.nodata).astype(info.dtype)
+    middle = sum(info.value_range) / 2
+    if info.dtype.kind == "f":
+        moved: Any = np.nextafter(mark, info.dtype.type(middle))
+    else:
+        moved = info.dtype.type(int(mark) + (1 if mark <= middle else -1))
+    return np.where(pixels == mark, moved, pixels).astype(info.dtype)
+
+
+def _numpy(info: ImageInfo) -> Any:
+    return np.float64 if compute_dtype(info) == torch.float64 else np.float32
