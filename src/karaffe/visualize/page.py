@@ -13,14 +13,17 @@ import html
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from importlib import resources
 from string import Template
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from karaffe.errors import ArgumentError
+from karaffe.evaluation.statistics import bootstrap_interval, paired_test
 from karaffe.visualize.colours import HEAT, SIGNED, error_limit
 from karaffe.visualize.crops import find_crops
 from karaffe.visualize.scene import Panel, Scene, rgb
@@ -28,39 +31,33 @@ from karaffe.visualize.scene import Panel, Scene, rgb
 _SCRIPTS = ("maps.js", "viewer.js", "table.js", "main.js")
 _FIGURES = ("psnr", "ssim", "seconds")
 
-# Stands where the pictures go, so that they are written one by one and never held together.
-_SPLIT = "\0pictures\0"
+# Stands where the pictures and figures go, which are written one by one and never held together.
+_SPLIT = "\0content\0"
+
+_NO_PIXELS = np.zeros((1, 1), np.uint8)
 
 
 def page(
-    scenes: Sequence[Scene],
+    scenes: Iterable[Scene],
     *,
     title: str = "Comparison",
     note: str = "",
-    intervals: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
     crop_size: int = 48,
     crops: int = 4,
 ) -> Iterator[str]:
     """Yield the parts of the page; joined, they are one HTML document.
 
+    Scenes are taken one by one and not held, so a page of many large pictures needs the memory of one.
+
     Args:
         scenes: At least one; all with the same labels in the same order.
         title: Heading, plain text.
         note: How the figures were taken, plain text.
-        intervals: For each label, for ``"psnr"`` and ``"ssim"``, the interval of the mean over the scenes.
         crop_size, crops: Side and number of the places that key C visits in each picture.
 
     Raises:
         ArgumentError: No scene, or scenes with different labels.
     """
-    if not scenes:
-        raise ArgumentError("page: at least one scene is needed")
-    labels = [panel.label for panel in scenes[0].panels]
-    for scene in scenes:
-        if [panel.label for panel in scene.panels] != labels:
-            raise ArgumentError(f"page: every scene must have the panels {labels}; {scene.name!r} differs")
-    described = [_describe(scene, i, crop_size, crops) for i, scene in enumerate(scenes)]
-    data = {"scenes": described, "means": _means(scenes, intervals or {}), "heat": HEAT, "signed": SIGNED}
     style = _asset("page.css")
     script = f'"use strict";\n(() => {{\n{"".join(map(_asset, _SCRIPTS))}}})();\n'
     whole = Template(_asset("page.html")).substitute(
@@ -69,15 +66,26 @@ def page(
         note=html.escape(note),
         style=style,
         script=script,
-        data=_inert_json(data),
-        images=_SPLIT,
+        content=_SPLIT,
     )
     head, tail = whole.split(_SPLIT)
     yield head
+    described: list[dict[str, Any]] = []
+    figures: list[list[Panel]] = []
     for i, scene in enumerate(scenes):
+        figures.append([replace(panel, pixels=_NO_PIXELS) for panel in scene.panels])
+        labels = [[panel.label for panel in panels] for panels in figures]
+        if labels[-1] != labels[0]:
+            raise ArgumentError(f"page: every scene must have the panels {labels[0]}; {scene.name!r} differs")
         yield _picture(f"p{i}-0", scene.reference)
         for j, panel in enumerate(scene.panels, start=1):
             yield _picture(f"p{i}-{j}", panel.pixels)
+        described.append(_describe(scene, i, crop_size, crops))
+    if not described:
+        raise ArgumentError("page: at least one scene is needed")
+    means = [_means(list(column)) for column in zip(*figures, strict=True)]
+    data = {"scenes": described, "means": means, "pairs": _pairs(figures), "heat": HEAT, "signed": SIGNED}
+    yield f'<script type="application/json" id="data">{_inert_json(data)}</script>'
     yield tail
 
 
@@ -134,15 +142,28 @@ def _figures(panel: Panel) -> dict[str, Any]:
     return figures
 
 
-def _means(scenes: Sequence[Scene], intervals: Mapping[str, Mapping[str, tuple[float, float]]]) -> list[dict[str, Any]]:
-    rows = []
-    for column, panel in enumerate(scenes[0].panels):
-        means = {}
-        for key in _FIGURES:
-            values = [getattr(scene.panels[column], key) for scene in scenes]
-            means[key] = None if None in values else sum(values) / len(values)
-        row: dict[str, Any] = {"label": panel.label, **_figures(Panel(panel.label, panel.pixels, **means))}
-        for key, interval in intervals.get(panel.label, {}).items():
-            row[f"{key}_interval"] = list(interval)
-        rows.append(row)
-    return rows
+def _means(panels: list[Panel]) -> dict[str, Any]:
+    """One method's means over all scenes, with intervals of PSNR and SSIM."""
+    means, intervals = {}, {}
+    for key in _FIGURES:
+        values = [getattr(panel, key) for panel in panels]
+        if None in values:
+            continue
+        means[key] = sum(values) / len(values)
+        interval = bootstrap_interval(values) if key != "seconds" else None
+        if interval:
+            intervals[f"{key}_interval"] = list(interval)
+    label = panels[0].label
+    return {"label": label, **_figures(Panel(label, _NO_PIXELS, **means)), **intervals}
+
+
+def _pairs(figures: list[list[Panel]]) -> list[dict[str, Any]]:
+    """The method of the highest mean PSNR tested against every other one; none for fewer than three scenes."""
+    columns = {panels[0].label: [p.psnr for p in panels] for panels in zip(*figures, strict=True)}
+    known = {label: [v for v in values if v is not None and math.isfinite(v)] for label, values in columns.items()}
+    known = {label: values for label, values in known.items() if len(values) == len(figures)}
+    if len(figures) < 3 or len(known) < 2:
+        return []
+    best = max(known, key=lambda label: sum(known[label]))
+    others = [label for label in known if label != best]
+    return [asdict(paired_test(known[best], known[other], names=(best, other))) for other in others]

@@ -235,6 +235,7 @@ function start() {
   byId("scopes").style.display = many ? "" : "none";
   Object.assign(state, { right: sceneNow().panels.length, current: sceneNow().panels.length });
   setTheme(window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  drawPairs();
   listenToPointer();
   listenToKeys();
   listenToButtons();

@@ -80,3 +80,34 @@ function sortBy(key) {
   Object.assign(order, { descending: order.key === key ? !order.descending : first, key });
   drawTable();
 }
+
+// The best method against each other one: difference, wins, and the two tests.
+function drawPairs() {
+  if (!data.pairs.length) return;
+  const table = document.createElement("table");
+  table.createCaption().textContent = `PSNR of ${data.pairs[0].first} minus that of …, over all pictures`;
+  const head = table.createTHead().insertRow();
+  for (const text of ["", "dB", "won", "t test", "Wilcoxon"]) {
+    const th = document.createElement("th");
+    th.scope = "col";
+    th.textContent = text;
+    head.append(th);
+  }
+  const body = table.createTBody();
+  const p = (value) => (value < 0.001 ? "p < 0.001" : `p = ${value.toFixed(3)}`);
+  for (const pair of data.pairs) {
+    const row = body.insertRow();
+    cell(row, pair.second);
+    const td = cell(row, pair.difference.toFixed(2));
+    if (pair.interval) {
+      const span = document.createElement("span");
+      span.className = "interval";
+      span.textContent = pair.interval.map((v) => v.toFixed(2)).join(" – ");
+      td.append(span);
+    }
+    cell(row, `${pair.wins} of ${data.scenes.length}`);
+    cell(row, p(pair.t_test));
+    cell(row, p(pair.wilcoxon));
+  }
+  byId("pairs").append(table);
+}
