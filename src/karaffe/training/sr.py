@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
 from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from karaffe.errors import ArgumentError, FileError, TrainingError
 from karaffe.evaluation import PAPERS, psnr
@@ -28,6 +26,7 @@ from karaffe.models import SuperResolver, create_model, save_weights
 from karaffe.training.config import OptimisationSection, SRConfig, load_config, parse_config
 from karaffe.training.data import Pair, PatchSampler, make_pair, middle, read_folder
 from karaffe.training.expansion import expand, plain_weights
+from karaffe.training.loop import Bar, Steps, quiet
 from karaffe.training.run import Run, all_finite
 
 
@@ -121,8 +120,6 @@ class SRTraining(L.LightningModule):
             if settings.expansion:
                 expand(self.network, settings.expansion)
         self.mean = {k: v.clone() for k, v in plain_weights(self.network).items()}
-        self.measured = create_model(config.model.name, scale, pretrained=False).eval()
-        self.measured.requires_grad_(False)
         self.start_step = 0
         self.losses: list[float] = []
 
@@ -133,21 +130,22 @@ class SRTraining(L.LightningModule):
         self.adam = torch.optim.Adam(self.network.parameters(), lr=1.0, betas=(0.9, 0.99))
         self._restore(run)
         steps = self.config.optimisation.steps
-        loader = DataLoader(_Steps(self.sampler, self.start_step, steps), batch_size=None)
-        trainer = L.Trainer(
-            max_steps=steps - self.start_step,
-            max_epochs=1,
-            accelerator="auto",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=progress,
-            callbacks=[_Bar(self.start_step, steps)] if progress else [],
-            gradient_clip_val=self.config.optimisation.clip,
-        )
-        if self.start_step < steps:
-            trainer.fit(self, loader)
+        loader = DataLoader(Steps(self.sampler, self.start_step, steps), batch_size=None)
+        with quiet():
+            trainer = L.Trainer(
+                max_steps=steps - self.start_step,
+                max_epochs=1,
+                accelerator="auto",
+                devices=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=progress,
+                callbacks=[Bar(self.start_step, steps)] if progress else [],
+                gradient_clip_val=self.config.optimisation.clip,
+            )
+            if self.start_step < steps:
+                trainer.fit(self, loader)
         if trainer.interrupted:
             raise KeyboardInterrupt
         return self._finish(run)
@@ -184,9 +182,14 @@ class SRTraining(L.LightningModule):
 
     def measure(self) -> float:
         """Return the mean PSNR in dB of the running mean of the weights on the held-out pictures."""
-        self.measured.load_state_dict(self.mean)
-        measured = self.measured.to(self.device)
+        measured = self.mean_network().to(self.device)
         return float(np.mean([_pair_psnr(measured, pair, self.device) for pair in self.held_out]))
+
+    def mean_network(self) -> SuperResolver:
+        """Return the plain network with the running mean of the weights."""
+        network = create_model(self.config.model.name, self.config.model.scale, pretrained=False).eval()
+        network.load_state_dict(self.mean)
+        return network
 
     def _update_mean(self, done: int) -> None:
         # The decay grows with the step, so that the random start does not weigh on the mean.
@@ -246,7 +249,7 @@ class SRTraining(L.LightningModule):
 
     def _finish(self, run: Run) -> TrainingResult:
         value, model = self.measure(), self.config.model
-        save_weights(self.measured.cpu(), run.weights_path, name=model.name, scale=model.scale)
+        save_weights(self.mean_network(), run.weights_path, name=model.name, scale=model.scale)
         steps = self.config.optimisation.steps
         run.finish({"step": steps, "event": "finished", "psnr": value})
         return TrainingResult(run.folder, run.weights_path, value, steps)
@@ -283,31 +286,3 @@ def _pair_psnr(model: SuperResolver, pair: Pair, device: torch.device) -> float:
         enlarged = model(source)[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy()
     x, y = PAPERS.prepare(enlarged), PAPERS.prepare(pair.target)
     return psnr(x, y, border=PAPERS.border(model.scale))
-
-
-class _Steps(IterableDataset[tuple[int, Tensor, Tensor]]):
-    """The batches of steps ``start`` to ``stop``, each with its number."""
-
-    def __init__(self, sampler: PatchSampler, start: int, stop: int) -> None:
-        self.sampler, self.start, self.stop = sampler, start, stop
-
-    def __iter__(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        for step in range(self.start, self.stop):
-            yield (step, *self.sampler(step))
-
-
-class _Bar(TQDMProgressBar):
-    """A progress bar that counts the run's steps, also those before it was resumed."""
-
-    def __init__(self, start: int, stop: int) -> None:
-        super().__init__(refresh_rate=20)
-        self.start, self.stop = start, stop
-
-    def init_train_tqdm(self) -> Any:
-        bar = super().init_train_tqdm()
-        bar.set_description("training")
-        return bar
-
-    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        self.train_progress_bar.reset(self.stop)
-        self.train_progress_bar.initial = self.start

@@ -1,0 +1,100 @@
+"""The registry tells the truth about every network, and refuses what it does not have."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from karaffe.errors import ArgumentError, DtypeError, FileError, ShapeError, UnknownNameError
+from karaffe.models import create_model, describe_model, list_models, load_weights, save_weights
+from karaffe.models.registry import REGISTRY
+
+
+def test_names() -> None:
+    assert list_models() == ["nearest", "bilinear", "bicubic", "lanczos", "sharp"]
+    assert list_models("b*") == ["bilinear", "bicubic"]
+
+
+def test_an_unknown_name_lists_close_ones() -> None:
+    with pytest.raises(UnknownNameError, match="'bicubic'"):
+        create_model("bicubik", 2)
+
+
+@pytest.mark.parametrize("scale", [3, 8, 0, -2, 2.0, True])
+def test_a_scale_without_weights_is_refused(scale: int) -> None:
+    with pytest.raises(ArgumentError, match="2 and 4" if scale in (3, 8) else "positive integer"):
+        create_model("sharp", scale)
+
+
+@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("scale", [2, 4])
+def test_descriptions_count_what_there_is(name: str, scale: int) -> None:
+    info, model = describe_model(name), create_model(name, scale, pretrained=False)
+    assert model.scale == scale
+    if info.scales is not None and scale == max(info.scales):
+        assert info.parameters == sum(p.numel() for p in model.parameters())
+    convolutions = 0
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            convolutions += layer.weight.numel()
+    if info.learned:
+        assert info.macs_per_source_pixel(scale, 3) == convolutions + 3 * model.kernel_size**2 * scale**2
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        info.name = "other"
+    assert info.summary
+    assert info.source
+    assert info.licence
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_any_number_of_bands_goes_band_by_band(name: str) -> None:
+    model, x = create_model(name, 2), torch.rand(2, 5, 9, 8)
+    with torch.no_grad():
+        bands = torch.cat([model(x[:, i : i + 1]) for i in range(5)], 1)
+        torch.testing.assert_close(model(x), bands, atol=1e-6, rtol=0)
+        assert model(x[:0]).shape == (0, 5, 18, 16)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_bad_input_is_refused(name: str) -> None:
+    model = create_model(name, 2)
+    with pytest.raises(ShapeError, match=r"\(N, C, H, W\)"):
+        model(torch.rand(3, 8, 8))
+    with pytest.raises(ShapeError, match="at least 1"):
+        model(torch.rand(1, 3, 0, 8))
+    with pytest.raises(DtypeError, match="uint8"):
+        model(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+
+
+def test_a_dtype_other_than_the_weights_is_refused() -> None:
+    with pytest.raises(DtypeError, match="float64"):
+        create_model("sharp", 2)(torch.rand(1, 1, 8, 8, dtype=torch.float64))
+
+
+def test_a_checkpoint_says_whose_it_is(tmp_path) -> None:
+    path = tmp_path / "sharp.safetensors"
+    model = create_model("sharp", 2)
+    save_weights(model, path, name="sharp", scale=2)
+    assert [p.name for p in tmp_path.iterdir()] == ["sharp.safetensors"]
+    again = create_model("sharp", 2, pretrained=False)
+    load_weights(again, path, name="sharp", scale=2)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    with pytest.raises(ArgumentError, match="at scale 2, not 'sharp' at 4"):
+        load_weights(create_model("sharp", 4, pretrained=False), path, name="sharp", scale=4)
+    with pytest.raises(ArgumentError, match="not 'faithful'"):
+        load_weights(again, path, name="faithful", scale=2)
+    narrow = REGISTRY["sharp"].factory(4)
+    with pytest.raises(ArgumentError, match="do not fit"):
+        load_weights(narrow, path, name="sharp", scale=2)
+
+
+def test_a_broken_checkpoint_is_one_clear_error(tmp_path) -> None:
+    path = tmp_path / "half.safetensors"
+    model = create_model("sharp", 2)
+    save_weights(model, path, name="sharp", scale=2)
+    path.write_bytes(path.read_bytes()[:100])
+    for bad in (path, tmp_path / "missing.safetensors"):
+        with pytest.raises(FileError, match="cannot read weights"):
+            load_weights(model, bad, name="sharp", scale=2)
+    with pytest.raises(FileError, match="cannot write"):
+        save_weights(model, tmp_path / "no" / "folder.safetensors", name="sharp", scale=2)

@@ -1,0 +1,119 @@
+"""Batches are a function of (seed, step); pictures that cannot serve are named."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from karaffe.errors import ArgumentError, FileError
+from karaffe.evaluation import imresize
+from karaffe.models.sharp import LUMA
+from karaffe.training.data import PatchSampler, make_pair, middle, read_folder
+
+
+def pictures(count: int = 3, size: int = 40) -> list[tuple[str, np.ndarray]]:
+    generator = np.random.default_rng(0)
+    return [(f"{i}.png", generator.integers(0, 256, (size + i, size + 3 * i, 3), dtype=np.uint8)) for i in range(count)]
+
+
+def sampler(**options) -> PatchSampler:
+    return PatchSampler(pictures(), **({"scale": 2, "patch": 12, "batch": 6, "seed": 5} | options))
+
+
+def test_a_batch_depends_on_seed_and_step_alone() -> None:
+    first, again = sampler(), sampler()
+    for step in (7, 3):
+        first(step)
+    for a, b in zip(first(4), again(4), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(first(4)[0], first(5)[0])
+    assert not torch.equal(first(4)[0], sampler(seed=6)(4)[0])
+
+
+def test_the_draws_are_fixed_for_good() -> None:
+    assert sampler(batch=2).crops(0) == [(2, 0, 11, 6), (0, 6, 0, 7)]
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_sources_are_the_reduced_targets(scale: int, candidates: int) -> None:
+    named = [(name, np.repeat(np.repeat(p, scale, 0), scale, 1)) for name, p in pictures()]
+    batches = PatchSampler(named, scale=scale, patch=12, batch=6, candidates=candidates)
+    source, target = batches(0)
+    assert source.shape == (6, 1, 12, 12)
+    assert target.shape == (6, 1, 12 * scale, 12 * scale)
+    for (plane, top, left, symmetry), crop in zip(batches.crops(0), target[:, 0], strict=True):
+        rgb = dict(named)[batches.names[plane]]
+        full = torch.from_numpy((rgb / 255.0) @ np.array(LUMA)).float()
+        edge = 12 * scale
+        expected = full[top * scale : top * scale + edge, left * scale : left * scale + edge]
+        turned = [t for f in ([], [0], [1], [0, 1]) for t in (expected.flip(f), expected.flip(f).T)]
+        assert any(torch.allclose(t, crop, atol=1e-6) for t in turned)
+        assert 0 <= symmetry < 8
+    # A mean of the target lies near the mean of the source: they show the same place.
+    torch.testing.assert_close(source.mean((1, 2, 3)), target.mean((1, 2, 3)), atol=0.03, rtol=0)
+
+
+def test_every_symmetry_and_picture_comes_up() -> None:
+    batches = sampler(batch=64)
+    crops = batches.crops(0)
+    assert {symmetry for *_, symmetry in crops} == set(range(8))
+    assert {plane for plane, *_ in crops} == {0, 1, 2}
+    assert set(batches.names_at(0)) == {"0.png", "1.png", "2.png"}
+
+
+def test_candidates_choose_detail() -> None:
+    flat = np.zeros((64, 64, 3), dtype=np.uint8)
+    busy = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    options = {"scale": 2, "patch": 12, "batch": 32}
+    few = PatchSampler([("flat", flat), ("busy", busy)], **options).crops(0)
+    many = PatchSampler([("flat", flat), ("busy", busy)], candidates=8, **options).crops(0)
+    assert sum(plane for plane, *_ in many) > 30 > sum(plane for plane, *_ in few)
+
+
+def test_reductions_add_smaller_copies_where_a_patch_fits() -> None:
+    batches = sampler(reductions=(1.0, 0.65, 0.1))
+    assert batches.names == ["0.png", "0.png", "1.png", "1.png", "2.png", "2.png"]
+
+
+def test_a_picture_smaller_than_a_patch_is_named() -> None:
+    with pytest.raises(ArgumentError, match=r"picture 0\.png is 40x40, smaller than a patch of 64x64"):
+        sampler(patch=32)
+
+
+def test_the_fingerprint_is_of_the_pixels() -> None:
+    changed = pictures()
+    changed[1][1][0, 0, 0] ^= 1
+    assert sampler().fingerprint == sampler(seed=9).fingerprint
+    assert sampler().fingerprint != PatchSampler(changed, scale=2, patch=12, batch=6).fingerprint
+
+
+def test_a_pair_is_cut_to_the_scale_and_reduced_as_matlab_does() -> None:
+    _, picture = pictures()[1]
+    pair = make_pair("x", picture, 4)
+    assert pair.target.shape == (40, 40, 3)
+    np.testing.assert_array_equal(pair.source, imresize(pair.target, 0.25))
+    assert middle(picture, 16).shape == (16, 16, 3)
+    assert middle(picture, 999) is not None
+    assert middle(picture, 999).shape == picture.shape
+
+
+def test_a_folder_is_read_in_order_as_rgb(tmp_path) -> None:
+    Image.new("L", (5, 4), 7).save(tmp_path / "b.png")
+    Image.new("RGBA", (5, 4), (1, 2, 3, 0)).save(tmp_path / "a.png")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    found = read_folder(tmp_path)
+    assert [name for name, _ in found] == ["a.png", "b.png"]
+    assert found[1][1].shape == (4, 5, 3)
+    assert (found[1][1] == 7).all()
+
+
+def test_folders_that_cannot_serve(tmp_path) -> None:
+    with pytest.raises(FileError, match="no folder"):
+        read_folder(tmp_path / "none")
+    with pytest.raises(FileError, match="no pictures in"):
+        read_folder(tmp_path)
+    Image.new("RGB", (64, 64)).save(tmp_path / "whole.png")
+    (tmp_path / "torn.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
+    with pytest.raises(FileError, match=r"cannot read picture .*torn\.png"):
+        read_folder(tmp_path)

@@ -1,0 +1,193 @@
+"""A training lowers the loss, and one that was killed goes on to the bit."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from karaffe.errors import ArgumentError, FileError, TrainingError
+from karaffe.models import create_model, load_weights, save_weights
+from karaffe.training import train_sr
+from karaffe.training.config import OptimisationSection
+from karaffe.training.data import PatchSampler
+from karaffe.training.run import Run
+from karaffe.training.sr import learning_rate
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from karaffe.training import train_sr
+train_sr(sys.argv[1], runs=sys.argv[2], progress=False)
+"""
+
+
+def log_of(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_training_lowers_the_loss_and_leaves_weights(tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(tiny.read_text().replace("steps = 40", "steps = 120"))
+    result = train_sr(tiny, runs=tmp_path / "runs", progress=False)
+    losses = [line["loss"] for line in log_of(result.run) if "loss" in line]
+    assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
+    measured = [line["psnr"] for line in log_of(result.run) if "psnr" in line]
+    assert measured[-1] == result.psnr > measured[0]
+    assert sorted(p.name for p in result.run.iterdir()) == ["config.toml", "log.jsonl", "weights.safetensors"]
+    model = create_model("sharp", 2, pretrained=False)
+    load_weights(model, result.weights, name="sharp", scale=2)
+    assert (result.run / "config.toml").read_text() == tiny.read_text()
+
+
+def test_after_kill_9_a_run_goes_on_to_the_bit(tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(tiny.read_text().replace("steps = 40", "steps = 60"))
+    whole = train_sr(tiny, runs=tmp_path / "whole", progress=False)
+
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tiny), str(tmp_path / "cut")], env=environment)
+    log = tmp_path / "cut" / "tiny" / "log.jsonl"
+    deadline = time.monotonic() + 90
+    try:
+        while not (log.exists() and '"step": 25' in log.read_text()):
+            assert process.poll() is None, "the training ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    run = log.parent
+    assert (run / "state").stat().st_size <= 2 * 2**20
+    assert not (run / "weights.safetensors").exists()
+    with log.open("a") as file:
+        file.write('{"step": 30, "lo')
+
+    resumed = train_sr(resume=run, progress=False)
+    for (name, a), b in zip(load_file(whole.weights).items(), load_file(resumed.weights).values(), strict=True):
+        assert torch.equal(a, b), name
+    assert log_of(run) == log_of(whole.run)
+    assert [line["step"] for line in log_of(run) if "loss" in line] == list(range(5, 65, 5))
+    assert not (run / "state").exists()
+
+
+def test_a_finished_run_and_a_taken_name_are_refused(tiny: Path, tmp_path: Path) -> None:
+    result = train_sr(tiny, runs=tmp_path, progress=False)
+    with pytest.raises(ArgumentError, match="is finished"):
+        train_sr(resume=result.run, progress=False)
+    with pytest.raises(FileError, match="holds a run already"):
+        train_sr(tiny, runs=tmp_path, progress=False)
+    with pytest.raises(FileError, match="not a training run"):
+        train_sr(resume=tmp_path / "none")
+    with pytest.raises(ArgumentError, match="either config or resume"):
+        train_sr()
+    with pytest.raises(ArgumentError, match="either config or resume"):
+        train_sr(tiny, resume=result.run)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_state(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = PatchSampler.__call__
+
+    def poisoned(self: PatchSampler, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        source, target = draw(self, step)
+        return source, target * (float("nan") if step == 17 else 1)
+
+    monkeypatch.setattr(PatchSampler, "__call__", poisoned)
+    with pytest.raises(
+        TrainingError, match=r"nan at step 17 .*state of step 10 is kept\. Pictures of that step: .*png"
+    ):
+        train_sr(tiny, runs=tmp_path, progress=False)
+    state = Run(tmp_path / "tiny").load_state()
+    assert state is not None
+    assert state[1] == 10
+    assert all(torch.isfinite(t).all() for t in state[0].values())
+
+    monkeypatch.undo()
+    assert train_sr(resume=tmp_path / "tiny", progress=False).steps == 40
+
+
+def interrupted(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that stopped by an error at step 15."""
+    draw = PatchSampler.__call__
+
+    def failing(self: PatchSampler, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if step == 15:
+            raise RuntimeError("power cut")
+        return draw(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PatchSampler, "__call__", failing)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train_sr(tiny, runs=tmp_path, progress=False)
+    return tmp_path / "tiny"
+
+
+def test_other_pictures_or_a_torn_state_are_refused(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Path
+) -> None:
+    run = interrupted(tiny, tmp_path, monkeypatch)
+    others = tmp_path / "others"
+    for split in ("train", "held-out"):
+        (others / split).mkdir(parents=True)
+        source = sorted((pictures / split).iterdir())[0]
+        (others / split / "only.png").write_bytes(source.read_bytes())
+    with pytest.raises(ArgumentError, match=r"fingerprint .* not those that run"):
+        train_sr(resume=run, data=others, progress=False)
+
+    state = (run / "state").read_bytes()
+    (run / "config.toml").write_text(tiny.read_text().replace("scale = 2", "scale = 4"))
+    with pytest.raises(ArgumentError, match=r"fingerprint|not of the network"):
+        train_sr(resume=run, progress=False)
+    (run / "config.toml").write_text(tiny.read_text().replace("expansion = 32", "expansion = 48"))
+    with pytest.raises(ArgumentError, match="not of the network its config.toml names"):
+        train_sr(resume=run, progress=False)
+    (run / "config.toml").write_text(tiny.read_text())
+    (run / "state").write_bytes(state[:200])
+    with pytest.raises(FileError, match="cannot read"):
+        train_sr(resume=run, progress=False)
+
+
+def test_a_trunk_of_another_scale_can_start_a_training(tiny: Path, tmp_path: Path) -> None:
+    source = create_model("sharp", 4, pretrained=False)
+    start = tmp_path / "start.safetensors"
+    save_weights(source, start, name="sharp", scale=4)
+    still = tiny.read_text().replace("scale = 2", f'scale = 2\nstart = "{start.as_posix()}"')
+    tiny.write_text(still.replace("steps = 40", "steps = 1").replace("2e-3", "1e-12"))
+    trained = load_file(train_sr(tiny, runs=tmp_path, progress=False).weights)
+    torch.testing.assert_close(trained["trunk.0.weight"], source.trunk[0].weight.detach(), atol=1e-5, rtol=0)
+    for text, message in (("sharp", "cannot read start"), ("other", "weights of model 'other'")):
+        start.write_bytes(b"") if text == "sharp" else save_weights(source, start, name=text, scale=4)
+        with pytest.raises((ArgumentError, FileError), match=message):
+            train_sr(tiny, runs=tmp_path / text, progress=False)
+
+
+def test_a_state_over_the_limit_is_refused(tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(tiny.read_text().replace("expansion = 32", "expansion = 256"))
+    with pytest.raises(ArgumentError, match="smaller expansion"):
+        train_sr(tiny, runs=tmp_path, progress=False)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    settings = OptimisationSection(steps=1000, learning_rate=1.0, warmup=100)
+    rates = [learning_rate(settings, step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(0.975, abs=0.01)
+    assert rates[-1] < 1e-5
+    assert all(a > b for a, b in itertools.pairwise(rates[100:]))
