@@ -156,7 +156,7 @@ def test_other_pictures_or_a_torn_state_are_refused(
     with pytest.raises(ArgumentError, match=r"fingerprint|not of the network"):
         train_sr(resume=run, progress=False)
     (run / "config.toml").write_text(tiny.read_text().replace("expansion = 32", "expansion = 48"))
-    with pytest.raises(ArgumentError, match="not of the network its config.toml names"):
+    with pytest.raises(ArgumentError, match=r"not of the network its config\.toml"):
         train_sr(resume=run, progress=False)
     (run / "config.toml").write_text(tiny.read_text())
     (run / "state").write_bytes(state[:200])
@@ -172,7 +172,7 @@ def test_a_trunk_of_another_scale_can_start_a_training(tiny: Path, tmp_path: Pat
     tiny.write_text(still.replace("steps = 40", "steps = 1").replace("2e-3", "1e-12"))
     trained = load_file(train_sr(tiny, runs=tmp_path, progress=False).weights)
     torch.testing.assert_close(trained["trunk.0.weight"], source.trunk[0].weight.detach(), atol=1e-5, rtol=0)
-    for text, message in (("sharp", "cannot read start"), ("other", "weights of model 'other'")):
+    for text, message in (("sharp", "cannot read weights"), ("other", "weights of model 'other'")):
         start.write_bytes(b"") if text == "sharp" else save_weights(source, start, name=text, scale=4)
         with pytest.raises((ArgumentError, FileError), match=message):
             train_sr(tiny, runs=tmp_path / text, progress=False)
@@ -191,3 +191,12 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert max(rates) == pytest.approx(0.975, abs=0.01)
     assert rates[-1] < 1e-5
     assert all(a > b for a, b in itertools.pairwise(rates[100:]))
+
+
+def test_with_a_cooldown_the_plateau_does_not_depend_on_the_number_of_steps() -> None:
+    short = OptimisationSection(steps=400, learning_rate=1.0, warmup=100, cooldown=200)
+    long = OptimisationSection(steps=900, learning_rate=1.0, warmup=100, cooldown=200)
+    assert [learning_rate(short, step) for step in range(200)] == [learning_rate(long, step) for step in range(200)]
+    assert learning_rate(long, 699) == 1.0
+    assert learning_rate(long, 800) == pytest.approx(0.5)
+    assert learning_rate(long, 899) < 1e-4

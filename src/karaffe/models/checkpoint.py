@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -39,18 +38,25 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, name: str, s
         FileError: the file is missing, truncated, or not a safetensors file.
         ArgumentError: the file holds weights of another network or scale, or tensors of other names or shapes.
     """
-    path = Path(path)
+    tensors, found = read_weights(path)
+    if found != (name, str(scale)):
+        raise ArgumentError(f"{path} holds weights of model {found[0]!r} at scale {found[1]}, not {name!r} at {scale}")
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ArgumentError(f"the weights in {path} do not fit {name!r} at scale {scale}: {error}") from error
+
+
+def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], tuple[str | None, str | None]]:
+    """Read a file of weights: its tensors, and the (name, scale) of the network they are of.
+
+    Raises:
+        FileError: the file is missing, truncated, or not a safetensors file.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise FileError(f"cannot read weights from {path}: {error}") from error
-    found = (metadata.get("model"), metadata.get("scale"))
-    if found != (name, str(scale)):
-        raise ArgumentError(f"{path} holds weights of model {found[0]!r} at scale {found[1]}, not {name!r} at {scale}")
-    with torch.no_grad():
-        try:
-            model.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ArgumentError(f"the weights in {path} do not fit {name!r} at scale {scale}: {error}") from error
+    return tensors, (metadata.get("model"), metadata.get("scale"))

@@ -57,6 +57,7 @@ class DataSection(Section):
 class OptimisationSection(Section):
     """Adam on L1 or L2 over the luma, with a linear warm-up and a cosine to zero.
 
+    ``cooldown``: the last so many steps are the cosine, those before have a constant rate; 0: all of them.
     ``expansion`` > 0 trains every 3x3 convolution as a product of two matrices with that inner width, which is
     multiplied out again for the result (collapsible blocks: Bhardwaj et al., *SESR*, MLSys 2022, section 3).
     ``ema``: decay of the running mean of the weights, which is what is measured and kept.
@@ -66,6 +67,7 @@ class OptimisationSection(Section):
     batch: Annotated[int, Field(ge=1)] = 16
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     warmup: Annotated[int, Field(ge=0)] = 200
+    cooldown: Annotated[int, Field(ge=0)] = 0
     loss: Literal["l1", "l2"] = "l1"
     clip: Annotated[float, Field(gt=0)] = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999

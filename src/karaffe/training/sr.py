@@ -15,14 +15,14 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from karaffe.errors import ArgumentError, FileError, TrainingError
+from karaffe.errors import ArgumentError, TrainingError
 from karaffe.evaluation import PAPERS, psnr
 from karaffe.models import SuperResolver, create_model, save_weights
+from karaffe.models.checkpoint import read_weights
 from karaffe.training.config import OptimisationSection, SRConfig, load_config, parse_config
 from karaffe.training.data import Pair, PatchSampler, make_pair, middle, read_folder
 from karaffe.training.expansion import expand, plain_weights
@@ -87,9 +87,20 @@ def train_sr(
 
 
 def learning_rate(settings: OptimisationSection, step: int) -> float:
-    """Return the rate of step ``step``: a linear warm-up times a half cosine down to zero."""
-    warm = min(1.0, (step + 1) / max(1, settings.warmup))
-    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    """Return the rate of step ``step``: a linear warm-up, a plateau, and a half cosine down to zero at the end.
+
+    With a ``cooldown`` the steps before it do not depend on how many there are in all, so that a run can be made
+    longer or ended early (Hägele et al., *Scaling laws and compute-optimal training beyond fixed training durations*,
+    NeurIPS 2024).
+    """
+    cooldown = min(settings.cooldown or settings.steps, settings.steps)
+    falling = max(0.0, step - (settings.steps - cooldown)) / cooldown
+    return (
+        settings.learning_rate
+        * min(1.0, (step + 1) / max(1, settings.warmup))
+        * 0.5
+        * (1 + math.cos(math.pi * falling))
+    )
 
 
 class SRTraining(L.LightningModule):
@@ -256,24 +267,17 @@ class SRTraining(L.LightningModule):
 
 
 def start_from(network: SuperResolver, path: Path, name: str) -> None:
-    """Take over every tensor of another checkpoint of network ``name`` whose shape fits: of another scale, all but
-    the head.
+    """Take over the weights of another checkpoint of network ``name``; of another scale, all but the head.
 
     Raises:
         FileError: the file cannot be read.
         ArgumentError: it holds another network.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise FileError(f"cannot read start weights {path}: {error}") from error
+    tensors, (found, _) = read_weights(path)
     own = network.state_dict()
-    if metadata.get("model") != name or set(tensors) != set(own):
-        raise ArgumentError(f"{path} holds weights of model {metadata.get('model')!r}, not of {name!r}")
-    fitting = {key: value for key, value in tensors.items() if value.shape == own[key].shape}
-    network.load_state_dict(own | fitting)
+    if found != name or set(tensors) != set(own):
+        raise ArgumentError(f"cannot start {name!r} from {path}: it holds weights of model {found!r}")
+    network.load_state_dict(own | {k: v for k, v in tensors.items() if v.shape == own[k].shape})
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
