@@ -20,9 +20,9 @@ def colour(values: npt.NDArray[np.float64], stops: tuple[tuple[int, int, int], .
 
 
 def error_limit(errors: list[npt.NDArray[np.int16]]) -> int:
-    """Return the least of :data:`LIMITS` that at most one pixel in two hundred exceeds."""
+    """Return the least of :data:`LIMITS` that at most three pixels in a hundred exceed."""
     sizes = np.concatenate([np.abs(error).ravel() for error in errors])
-    top = float(np.quantile(sizes, 0.995, method="lower"))
+    top = float(np.quantile(sizes, 0.97, method="lower"))
     return next(limit for limit in LIMITS if top <= limit)
 
 

@@ -27,16 +27,21 @@ FRAMES = ((224, 72, 46), (24, 119, 189), (46, 145, 84), (150, 80, 170))
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes of a strip in pixels; ``zoom`` is the whole factor at which crops are shown."""
+    """Sizes of a strip in pixels; ``zoom`` is the whole factor at which crops are shown, ``crop`` their size then."""
 
     zoom: int
-    cell: tuple[int, int]
+    crop: tuple[int, int]
     margin: int = 28
     gap: int = 10
     head: int = 58
     text: int = 19
     small: int = 15
     line: int = 24
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """Room for a crop, its labels and the colour bar."""
+        return max(self.crop[0], 170), max(self.crop[1], 84)
 
     def left(self, aspect: float) -> int:
         """Width of the column with the whole picture, more for a wide one."""
@@ -116,9 +121,10 @@ def _paste(
 ) -> None:
     """Paste a crop at whole zoom; a frame is drawn outside of it and covers none of its pixels."""
     enlarged = pixels.repeat(layout.zoom, axis=0).repeat(layout.zoom, axis=1)
-    canvas.paste(Image.fromarray(enlarged), at)
+    left, top = at[0] + (layout.cell[0] - layout.crop[0]) // 2, at[1]
+    canvas.paste(Image.fromarray(enlarged), (left, top))
     if frame is not None:
-        box = (at[0] - 3, at[1] - 3, at[0] + enlarged.shape[1] + 2, at[1] + enlarged.shape[0] + 2)
+        box = (left - 3, top - 3, left + layout.crop[0] + 2, top + layout.crop[1] + 2)
         ImageDraw.Draw(canvas).rectangle(box, outline=frame, width=3)
 
 

@@ -58,7 +58,7 @@ function drawTable() {
       if (interval) {
         const span = document.createElement("span");
         span.className = "interval";
-        span.textContent = interval.map((v) => v.toFixed(digits)).join(" – ");
+        span.textContent = interval.map((v) => v.toFixed(Math.min(digits, 3))).join(" – ");
         td.append(span);
       }
     }
@@ -85,7 +85,7 @@ function sortBy(key) {
 function drawPairs() {
   if (!data.pairs.length) return;
   const table = document.createElement("table");
-  table.createCaption().textContent = `PSNR of ${data.pairs[0].first} minus that of …, over all pictures`;
+  table.createCaption().textContent = `PSNR of ${data.pairs[0].first} minus that of …, over all pictures; small, here and above: 95 % bootstrap intervals`;
   const head = table.createTHead().insertRow();
   for (const text of ["", "dB", "won", "t test", "Wilcoxon"]) {
     const th = document.createElement("th");
