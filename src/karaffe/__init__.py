@@ -1,6 +1,57 @@
-"""Content-aware feature upsampling for PyTorch."""
+"""Content-aware feature upsampling for PyTorch.
 
-from karaffe import errors, ops
+The operators, the upsamplers and the surgery are here at once; what works on files, measures, draws or trains is
+imported when it is first named, so ``import karaffe`` costs little more than ``import torch``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from karaffe import errors, ops, upsamplers
+from karaffe.errors import KaraffeError
+from karaffe.upsamplers import (
+    CARAFE,
+    CARAFEPack,
+    Upsampler,
+    create_upsampler,
+    describe_upsampler,
+    list_upsamplers,
+)
+
+if TYPE_CHECKING:
+    from karaffe.evaluation import compare
+    from karaffe.imaging import upscale
 
 __version__ = "0.1.0"
-__all__ = ["errors", "ops"]
+
+__all__ = [
+    "CARAFE",
+    "CARAFEPack",
+    "KaraffeError",
+    "Upsampler",
+    "compare",
+    "create_upsampler",
+    "describe_upsampler",
+    "errors",
+    "list_upsamplers",
+    "ops",
+    "upsamplers",
+    "upscale",
+]
+
+_LAZY = {"upscale": "karaffe.imaging", "compare": "karaffe.evaluation"}
+_PACKAGES = ("models", "imaging", "evaluation", "visualize", "training")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"karaffe.{name}")
+    raise AttributeError(f"module 'karaffe' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_PACKAGES})

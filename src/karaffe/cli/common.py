@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from karaffe.errors import ArgumentError
 
 PIPED_WIDTH = 160
 
@@ -21,6 +23,24 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threa
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist (default: refuse).")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave results that exist and go on.")]
+
+Tile = Annotated[str, typer.Option("--tile", help="Source pixels a side of a tile, 'auto', or 0 for the whole image.")]
+
+
+def parse_tile(value: str) -> int | Literal["auto"]:
+    """``--tile``'s value as :func:`karaffe.upscale` takes it."""
+    if value == "auto":
+        return "auto"
+    if not value.isdecimal():
+        raise ArgumentError(f"--tile must be 'auto', 0 for the whole image, or source pixels a side; got {value!r}")
+    return int(value)
+
+
+def existing_results(overwrite: bool, skip_existing: bool) -> Literal["refuse", "overwrite", "skip"]:
+    """What the two options say about results that exist."""
+    if overwrite and skip_existing:
+        raise ArgumentError("--overwrite and --skip-existing exclude each other; both were given")
+    return "overwrite" if overwrite else "skip" if skip_existing else "refuse"
 
 
 def use_threads(threads: int | None) -> None:

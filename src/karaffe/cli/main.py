@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 import karaffe
-from karaffe.cli import bench, doctor, models, upsamplers
+from karaffe.cli import bench, compare, doctor, models, train, upsamplers, upscale
 from karaffe.cli.common import errors_console
 from karaffe.errors import ArgumentError, DtypeError, KaraffeError
+
+# Newer typers carry their own copy of click: its exceptions are reached through typer's names, in either case.
+UsageError: Any = typer.BadParameter.__bases__[0]
 
 WELL, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,8 +26,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("upscale")(upscale.upscale)
+app.command("compare")(compare.compare)
 app.command("upsamplers")(upsamplers.upsamplers)
 app.command("models")(models.models)
+app.add_typer(train.app, name="train")
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 
@@ -54,15 +59,10 @@ def run(arguments: list[str]) -> int:
     arguments = [a for a in arguments if a != "--debug"]
     try:
         code = app(arguments, standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        errors_console.print(error.format_message(), highlight=False)
-        return WRONG_USE
-    except click.ClickException as error:
-        if debug:
-            traceback.print_exc()
+    except UsageError as error:
         error.show()
         return WRONG_USE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         errors_console.print("karaffe: interrupted; finished files are kept, no half file is left")
         return INTERRUPTED
     except KaraffeError as error:

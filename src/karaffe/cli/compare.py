@@ -1,0 +1,81 @@
+"""``karaffe compare``: reduce pictures, enlarge them by several models, measure and show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from karaffe.cli.common import (
+    Json,
+    Overwrite,
+    Threads,
+    Tile,
+    console,
+    errors_console,
+    parse_tile,
+    print_json,
+    table,
+    use_threads,
+)
+from karaffe.errors import ArgumentError
+from karaffe.evaluation import Comparison
+from karaffe.evaluation import compare as compare_images
+
+
+def compare(
+    inputs: Annotated[list[Path], typer.Argument(help="Image files, and folders that are searched for them.")],
+    scale: Annotated[int, typer.Option(min=1, help="Factor.")] = 4,
+    models: Annotated[
+        str, typer.Option(help="Names that `karaffe models` lists, with commas.")
+    ] = "bicubic,lanczos,sharp",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the page, strips and figures.")] = Path(
+        "comparison"
+    ),
+    protocol: Annotated[str, typer.Option(help="How to measure: papers, or a variant.")] = "papers",
+    tile: Tile = "auto",
+    overwrite: Overwrite = False,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Reduce each picture, enlarge it by each model, print PSNR, SSIM and seconds, write a strip and a page."""
+    use_threads(threads)
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise ArgumentError(f"--models must name at least one model; got {models!r}")
+    with errors_console.status("comparing") as status:
+        result = compare_images(
+            inputs,
+            scale,
+            names,
+            output=output,
+            overwrite=overwrite,
+            protocol=protocol,
+            tile=parse_tile(tile),
+            progress=lambda done, count, name: status.update(f"{name} ({done + 1} of {count})"),
+        )
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        _tell(result)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def _tell(result: Comparison) -> None:
+    rows = table(
+        f"x{result.scale}", "picture", "model", "PSNR dB", "SSIM", "seconds", right=("PSNR dB", "SSIM", "seconds")
+    )
+    for row in result.rows:
+        rows.add_row(row.image, row.model, f"{row.psnr:.2f}", f"{row.ssim:.4f}", f"{row.seconds:.3f}")
+    if len({row.image for row in result.rows}) > 1:
+        rows.add_section()
+        for mean in result.summaries:
+            rows.add_row("mean", mean.model, f"{mean.psnr:.2f}", f"{mean.ssim:.4f}", f"{mean.seconds:.3f}")
+    console.print(rows, highlight=False)
+    console.print(result.note, style="dim", highlight=False)
+    for path in result.files:
+        console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+    for failure in result.failures:
+        errors_console.print(f"{failure.image}: {failure.reason}", highlight=False, markup=False, soft_wrap=True)

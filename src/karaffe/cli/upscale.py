@@ -1,0 +1,87 @@
+"""``karaffe upscale``: enlarge image files and folders of them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from karaffe.cli.common import (
+    Device,
+    Json,
+    Overwrite,
+    SkipExisting,
+    Threads,
+    Tile,
+    console,
+    errors_console,
+    existing_results,
+    parse_tile,
+    print_json,
+    use_threads,
+)
+from karaffe.imaging import BatchReport, FileAdvanced, FileFinished, FileStarted, Settings, upscale_batch
+
+Event = FileStarted | FileAdvanced | FileFinished
+
+
+def upscale(
+    inputs: Annotated[list[Path], typer.Argument(help="Image files, and folders that are searched for them.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A folder; for one input file, a file name too.")],
+    scale: Annotated[float, typer.Option(help="Factor.")] = 4,
+    model: Annotated[str, typer.Option(help="A name that `karaffe models` lists.")] = "sharp",
+    tile: Tile = "auto",
+    overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Enlarge image files; a file that cannot be read is listed at the end and does not stop the others."""
+    use_threads(threads)
+    whole = int(scale) if scale == int(scale) else scale
+    settings = Settings(whole, model, tile=parse_tile(tile), device=device)
+    events = upscale_batch(inputs, output, settings, existing=existing_results(overwrite, skip_existing))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=errors_console, transient=True, disable=as_json) as bars:
+        report = _follow(events, bars)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        _tell(report)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _follow(events: Generator[Event, None, BatchReport], bars: Progress) -> BatchReport:
+    """Draw one bar over all files, moved on within a file too."""
+    files = bars.add_task("enlarging", total=None)
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return end.value
+        if isinstance(event, FileStarted):
+            bars.update(files, total=event.count, completed=event.number - 1, description=event.job.source.name)
+        elif isinstance(event, FileAdvanced):
+            finished = int(bars.tasks[files].completed)
+            bars.update(files, completed=finished + min(event.done / event.total, 0.99))
+        elif isinstance(event, FileFinished):
+            bars.update(files, completed=int(bars.tasks[files].completed) + 1)
+
+
+def _tell(report: BatchReport) -> None:
+    for file in report.files:
+        if file.status == "done" and file.summary is not None:
+            (h, w), (new_h, new_w) = file.summary.source_size, file.summary.target_size
+            what = f"{w}x{h} -> {new_w}x{new_h}, {file.seconds:.2f} s"
+            console.print(f"{file.job.target}  {what}", highlight=False, markup=False, soft_wrap=True)
+        elif file.status == "skipped":
+            console.print(f"{file.job.target}  exists, skipped", highlight=False, markup=False, soft_wrap=True)
+    if report.failed:
+        errors_console.print(f"{len(report.failed)} of {len(report.files)} failed:", highlight=False)
+        for file in report.failed:
+            errors_console.print(f"  {file.error}", highlight=False, markup=False, soft_wrap=True)
