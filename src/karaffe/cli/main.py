@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import karaffe
-from karaffe.cli import bench, compare, doctor, models, train, upsamplers, upscale
+from karaffe.cli import bench, compare, doctor, models, mos, train, upsamplers, upscale
 from karaffe.cli.common import errors_console
 from karaffe.errors import ArgumentError, DtypeError, KaraffeError
 
@@ -31,6 +31,7 @@ app.command("compare")(compare.compare)
 app.command("upsamplers")(upsamplers.upsamplers)
 app.command("models")(models.models)
 app.add_typer(train.app, name="train")
+app.add_typer(mos.app, name="mos")
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 
@@ -62,9 +63,8 @@ def run(arguments: list[str]) -> int:
     except UsageError as error:
         error.show()
         return WRONG_USE
-    except (KeyboardInterrupt, typer.Abort):
-        errors_console.print("karaffe: interrupted; finished files are kept, no half file is left")
-        return INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):  # newer typers give the exit code instead
+        code = INTERRUPTED
     except KaraffeError as error:
         if debug:
             traceback.print_exc()
@@ -73,4 +73,6 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return WELL
+    if code == INTERRUPTED:
+        errors_console.print("karaffe: interrupted; what was finished is kept, no half file is left", soft_wrap=True)
     return int(code or WELL)
