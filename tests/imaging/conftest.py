@@ -38,6 +38,11 @@ class Content(nn.Module):
         return F.pixel_shuffle(out.flatten(1, 2), s)
 
 
+@pytest.fixture(scope="session")
+def content() -> type[Content]:
+    return Content
+
+
 @pytest.fixture
 def network() -> Content:
     return Content()
@@ -47,9 +52,7 @@ def make_info(colour: str, alpha: bool, dtype: str, bits: int | None = None, **c
     kind = np.dtype(dtype)
     bits = bits or 8 * kind.itemsize
     options = {"width": 29, "height": 37, "value_range": dtype_range(kind, bits), **changes}
-    return ImageInfo(
-        bands=BANDS[colour] + alpha, dtype=kind, bits=bits, colour=colour, has_alpha=alpha, **options
-    )  # type: ignore[arg-type]
+    return ImageInfo(bands=BANDS[colour] + alpha, dtype=kind, bits=bits, colour=colour, has_alpha=alpha, **options)  # type: ignore[arg-type]
 
 
 def make_pixels(info: ImageInfo, seed: int = 0) -> np.ndarray:

@@ -49,9 +49,7 @@ def test_round_trip_is_exact(tmp_path, make, write, suffix, colour, alpha, dtype
 @pytest.mark.parametrize("compression", [1, 5, 8, 50000])
 @pytest.mark.parametrize("frames", [1, 3])
 def test_tiff_pages_and_compressions(tmp_path, make, write, compression, frames):
-    info, pixels = make(
-        "rgb", False, "uint16", frames=frames, format="tiff", extras={"compression": compression}
-    )
+    info, pixels = make("rgb", False, "uint16", frames=frames, format="tiff", extras={"compression": compression})
     path = write(tmp_path / "a.tif", info, pixels)
     assert_equal_file(path, info, pixels)
     with tifffile.TiffFile(path) as file:

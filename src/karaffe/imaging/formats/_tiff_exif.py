@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from karaffe.imaging.libraries import library
 
 _EXIF_DIRECTORY, _GPS_DIRECTORY = 34665, 34853
 _DIRECTORIES = (_EXIF_DIRECTORY, _GPS_DIRECTORY)
+# tifffile writes no directory tags; an unused code one below holds the place, in order, until it is renamed.
+_PLACE = -1
 # ImageDescription, Make, Model, Orientation, Software, DateTime, Artist, HostComputer, Copyright
 _TEXT = (270, 271, 272, 305, 306, 315, 316, 33432)
 _ORIENTATION = 274
@@ -49,7 +52,7 @@ def text_tags(exif: bytes | None) -> list[tuple[int, int, int, str, bool]]:
         return []
     block = _parse(exif)
     tags = [(tag, 2, 0, str(block[tag]), True) for tag in _TEXT if tag in block and tag != 270]
-    return tags + [(d, 4, 1, 0, True) for d in _DIRECTORIES if block.get_ifd(d)]  # type: ignore[misc]
+    return tags + [(d + _PLACE, 4, 1, 0, True) for d in _DIRECTORIES if block.get_ifd(d)]  # type: ignore[misc]
 
 
 def description(exif: bytes | None) -> str | None:
@@ -71,7 +74,8 @@ def append_directories(path: Path, exif: bytes | None) -> None:
             prefix = prefix[:2] + prefix[:1:-1]
         for tag in _DIRECTORIES:
             entries = block.get_ifd(tag)
-            if not entries or tag not in file.pages.first.tags:
+            place = file.pages.first.tags.get(tag + _PLACE)
+            if not entries or place is None:
                 continue
             handle = file.filehandle
             handle.seek(0, 2)
@@ -82,7 +86,9 @@ def append_directories(path: Path, exif: bytes | None) -> None:
             for key, value in entries.items():
                 directory[key] = value
             handle.write(directory.tobytes(at))
-            file.pages.first.tags[tag].overwrite(at)
+            place.overwrite(at)
+            handle.seek(place.offset)
+            handle.write(struct.pack(file.byteorder + "H", tag))
 
 
 def _parse(exif: bytes) -> Any:
