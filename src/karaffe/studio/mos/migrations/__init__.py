@@ -1,0 +1,1 @@
+"""How a database of an older karaffe becomes one of this: one revision a file, in order."""

@@ -1,0 +1,106 @@
+"""What raters reach: the first page, their personal page, their pictures, and the one way to answer."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Path, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from karaffe.errors import ArgumentError
+from karaffe.studio.mos.server.forms import AnswerIn, AnswerOut
+from karaffe.studio.mos.server.pages import Pages
+from karaffe.studio.mos.server.security import form_token, same
+from karaffe.studio.mos.store import Store, UnknownLinkError, Viewing
+
+VISIT = "karaffe_visit"
+PHONE = re.compile(r"Mobi|Android.+Mobile|iPhone|iPod", re.IGNORECASE)
+
+Link = Annotated[str, Path(max_length=64)]
+CsrfField = Annotated[str, Form(max_length=128)]
+_HTML: dict[str, Any] = {"response_class": HTMLResponse}
+_SEE_OTHER: dict[int | str, dict[str, Any]] = {303: {"description": "Go to the rater's page"}}
+
+
+class ForeignFormError(ArgumentError):
+    """A form that did not come from a page of this server."""
+
+
+def check_form(given: str, expected: str) -> None:
+    """Raise unless a form carries the token of its page."""
+    if not same(given, expected):
+        raise ForeignFormError("this form is not from here, or too old: load the page again")
+
+
+def visit_of(request: Request) -> str:
+    """The visit's random cookie, or a new one where the browser has none."""
+    cookie = request.cookies.get(VISIT, "")
+    return cookie if re.fullmatch(r"[A-Za-z0-9_-]{32}", cookie) else secrets.token_urlsafe(24)
+
+
+def keep_visit(response: Response, request: Request, visit: str) -> None:
+    """Let the browser keep its visit's cookie, out of reach of scripts and other sites."""
+    secure = request.url.scheme == "https"
+    response.set_cookie(VISIT, visit, httponly=True, samesite="strict", secure=secure)
+
+
+def make_router(store: Store, pages: Pages) -> APIRouter:
+    """Return the raters' routes."""
+    router = APIRouter()
+
+    @router.get("/", **_HTML)
+    def front(request: Request) -> HTMLResponse:
+        if _is_phone(request):
+            return HTMLResponse(pages.render("phone.html"))
+        visit = visit_of(request)
+        response = HTMLResponse(pages.front(form_token(store.secret, "visit", visit)))
+        keep_visit(response, request, visit)
+        return response
+
+    @router.post("/join", status_code=303, response_class=RedirectResponse, responses=_SEE_OTHER)
+    def join(request: Request, csrf: CsrfField) -> RedirectResponse:
+        check_form(csrf, form_token(store.secret, "visit", visit_of(request)))
+        if store.config.entry != "open":
+            raise UnknownLinkError("this study is open by personal link only")
+        return RedirectResponse(f"/r/{store.join()}", 303)
+
+    @router.get("/r/{link}", **_HTML)
+    def rater(request: Request, link: Link) -> HTMLResponse:
+        if _is_phone(request):
+            return HTMLResponse(pages.render("phone.html"))
+        return HTMLResponse(pages.rater(link, store.state(link)))
+
+    @router.post("/r/{link}/consent", status_code=303, response_class=RedirectResponse, responses=_SEE_OTHER)
+    def consent(link: Link, csrf: CsrfField) -> RedirectResponse:
+        check_form(csrf, form_token(store.secret, "link", link))
+        store.consent(link)
+        return RedirectResponse(f"/r/{link}", 303)
+
+    @router.post("/r/{link}/answer")
+    def answer(link: Link, body: AnswerIn) -> AnswerOut:
+        check_form(body.csrf, form_token(store.secret, "link", link))
+        viewing = Viewing(body.device_pixel_ratio, body.exact_pixels, body.screen)
+        kept = store.answer(link, body.position, body.value, body.elapsed_ms, viewing)
+        return AnswerOut(new=kept.new, value=kept.value, finished=kept.finished)
+
+    @router.get(
+        "/r/{link}/pictures/{position}/{side}",
+        response_class=Response,
+        responses={200: {"content": {"image/png": {}}}},
+    )
+    def picture(
+        link: Link,
+        position: Annotated[int, Path(ge=0, le=1_000_000)],
+        side: Annotated[int, Path(ge=0, le=1)],
+    ) -> Response:
+        png = store.picture(link, position, side)
+        return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=86400, immutable"})
+
+    return router
+
+
+def _is_phone(request: Request) -> bool:
+    hinted = request.headers.get("sec-ch-ua-mobile") == "?1"
+    return hinted or PHONE.search(request.headers.get("user-agent", "")) is not None

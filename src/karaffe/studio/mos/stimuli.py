@@ -1,0 +1,158 @@
+"""The pictures of a study: read or made, checked against each other, and prepared for a browser.
+
+Prepared means 8-bit PNG without metadata: every browser shows the same values, and no file name, date or comment
+tells a rater which method made the picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from karaffe.errors import ArgumentError, FileError
+from karaffe.studio.mos.config import REFERENCE, Make, StudyConfig
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
+LISTED = 5
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """One picture of one method, ready to be shown.
+
+    Attributes:
+        content: What it shows: the file name that all methods share, without its ending.
+        method: A method's name, or ``reference``.
+        png: The prepared file. sha256: Its digest. width, height: In pixels.
+    """
+
+    content: str
+    method: str
+    png: bytes
+    sha256: str
+    width: int
+    height: int
+
+
+def prepare(pixels: npt.NDArray[np.uint8], content: str, method: str) -> Stimulus:
+    """Return the 8-bit picture ``pixels``, ``(H, W)`` or ``(H, W, 3)``, as a stimulus."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
+    png = buffer.getvalue()
+    return Stimulus(content, method, png, hashlib.sha256(png).hexdigest(), pixels.shape[1], pixels.shape[0])
+
+
+def load_stimuli(config: StudyConfig, folder: Path) -> list[Stimulus]:
+    """Read or make every picture of the study, references included.
+
+    Args:
+        config: The study. folder: Where its relative paths start.
+
+    Raises:
+        FileError: A folder or file cannot be read.
+        ArgumentError: A picture is missing in some folder, two have one name, or sizes differ.
+    """
+    found = list(_made(config.make, folder) if config.make else _read(config, folder))
+    _check_sizes(found)
+    _check_names(config, {stimulus.content for stimulus in found})
+    return found
+
+
+def pictures_in(folder: Path) -> dict[str, Path]:
+    """Return the pictures of ``folder`` by name without ending.
+
+    Raises:
+        FileError: No such folder, or no picture in it.
+        ArgumentError: Two files differ in their ending alone.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise FileError(f"cannot read the folder {folder}: {error.strerror}") from None
+    if not paths:
+        raise FileError(f"the folder {folder} holds no picture ({', '.join(sorted(SUFFIXES))})")
+    for stem, group in itertools.groupby(paths, key=lambda path: path.stem):
+        names = [path.name for path in group]
+        if len(names) > 1:
+            raise ArgumentError(f"duplicate id {stem!r} in {folder}: {', '.join(names)}")
+    return {path.stem: path for path in paths}
+
+
+def _read(config: StudyConfig, folder: Path) -> Iterator[Stimulus]:
+    folders = dict(config.methods or {})
+    if config.reference is not None:
+        folders[REFERENCE] = config.reference
+    listed = {method: pictures_in(folder / path) for method, path in folders.items()}
+    names = sorted(set().union(*listed.values()))
+    missing = [f"{folders[m] / name}" for name in names for m in listed if name not in listed[m]]
+    if missing:
+        more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
+        raise ArgumentError(f"every method needs every picture; missing: {', '.join(missing[:LISTED])}{more}")
+    for name in names:
+        for method in listed:
+            yield prepare(_eight_bit(listed[method][name]), name, method)
+
+
+def _eight_bit(path: Path) -> npt.NDArray[np.uint8]:
+    from karaffe.evaluation.images import to_uint8
+    from karaffe.evaluation.pictures import read_picture
+
+    return to_uint8(read_picture(path))
+
+
+def _made(make: Make, folder: Path) -> Iterator[Stimulus]:
+    from karaffe.evaluation.images import to_uint8
+    from karaffe.evaluation.pictures import crop_to_multiple, expand, reduce
+    from karaffe.imaging import upscale
+
+    paths = list(expand([folder / path for path in make.images]))
+    stems = [path.stem for path in paths]
+    for stem in stems:
+        if stems.count(stem) > 1:
+            raise ArgumentError(f"duplicate id {stem!r} among the images to make the study from")
+    for path in paths:
+        whole = _eight_bit(path)
+        if make.crop is not None:
+            top, left = ((size - make.crop) // 2 for size in whole.shape[:2])
+            if min(top, left) < 0:
+                raise ArgumentError(f"{path} is {whole.shape[1]}x{whole.shape[0]}, smaller than the crop {make.crop}")
+            whole = whole[top : top + make.crop, left : left + make.crop]
+        original = crop_to_multiple(whole, make.scale, str(path))
+        low = reduce(original, make.scale)
+        yield prepare(np.ascontiguousarray(original), path.stem, REFERENCE)
+        for name in make.models:
+            yield prepare(to_uint8(upscale(low, make.scale, name)), path.stem, name)
+
+
+def _check_sizes(stimuli: list[Stimulus]) -> None:
+    by_content: dict[str, list[Stimulus]] = {}
+    for stimulus in stimuli:
+        by_content.setdefault(stimulus.content, []).append(stimulus)
+    for content, group in by_content.items():
+        sizes = {(s.width, s.height) for s in group}
+        if len(sizes) > 1:
+            told = ", ".join(f"{s.method} {s.width}x{s.height}" for s in group)
+            raise ArgumentError(f"pictures of {content!r} differ in size: {told}")
+
+
+def _check_names(config: StudyConfig, contents: set[str]) -> None:
+    named = {Path(name).stem: name for name in [*config.training, *(gold.image for gold in config.gold)]}
+    unknown = sorted(named[stem] for stem in named.keys() - contents)
+    if unknown:
+        raise ArgumentError(f"'training' and 'gold' name pictures that no folder has: {', '.join(unknown)}")
+    if not contents - {Path(name).stem for name in config.training}:
+        raise ArgumentError("every picture is in 'training'; nothing is left to be rated")
+
+
+def decode(png: bytes) -> npt.NDArray[np.uint8]:
+    """Return the pixels of a prepared picture."""
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image)
