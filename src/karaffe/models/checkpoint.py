@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from karaffe.errors import ArgumentError, FileError
@@ -20,15 +21,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str], *, name: str, s
     Raises:
         FileError: the file cannot be written.
     """
-    path = Path(path)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    try:
-        save_file(tensors, scratch, metadata={"format": "karaffe", "model": name, "scale": str(scale)})
-        os.replace(scratch, path)
-    except (OSError, SafetensorError) as error:
-        scratch.unlink(missing_ok=True)
-        raise FileError(f"cannot write weights to {path}: {error}") from error
+    write_tensors(path, model.state_dict(), {"format": "karaffe", "model": name, "scale": str(scale)})
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str], *, name: str, scale: int) -> None:
@@ -38,7 +31,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, name: str, s
         FileError: the file is missing, truncated, or not a safetensors file.
         ArgumentError: the file holds weights of another network or scale, or tensors of other names or shapes.
     """
-    tensors, found = read_weights(path)
+    tensors, metadata = read_tensors(path)
+    found = (metadata.get("model"), metadata.get("scale"))
     if found != (name, str(scale)):
         raise ArgumentError(f"{path} holds weights of model {found[0]!r} at scale {found[1]}, not {name!r} at {scale}")
     try:
@@ -47,16 +41,34 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, name: str, s
         raise ArgumentError(f"the weights in {path} do not fit {name!r} at scale {scale}: {error}") from error
 
 
-def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], tuple[str | None, str | None]]:
-    """Read a file of weights: its tensors, and the (name, scale) of the network they are of.
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file under a temporary name, force it to the disk, and rename it to ``path``.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    path = Path(path)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, dict(metadata))
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise FileError(f"cannot write {path}: {error}") from error
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file.
 
     Raises:
         FileError: the file is missing, truncated, or not a safetensors file.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise FileError(f"cannot read weights from {path}: {error}") from error
-    return tensors, (metadata.get("model"), metadata.get("scale"))
+        raise FileError(f"cannot read {path}: {error}") from error

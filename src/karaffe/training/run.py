@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from karaffe.errors import ArgumentError, FileError
+from karaffe.models.checkpoint import read_tensors, write_tensors
 
 STATE_LIMIT = 2 * 2**20
 
@@ -102,15 +101,8 @@ class Run:
                 f"the state of this run takes {size} bytes, more than {STATE_LIMIT}; "
                 "choose fewer channels, less depth or a smaller expansion"
             )
-        scratch = self.folder / ".state.tmp"
         metadata = {"format": "karaffe-run", "step": str(step), "pictures": fingerprint}
-        try:
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, scratch, metadata=metadata)
-            with scratch.open("rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(scratch, self.state_path)
-        except (OSError, SafetensorError) as error:
-            raise FileError(f"cannot write {self.state_path}: {error}") from error
+        write_tensors(self.state_path, tensors, metadata)
 
     def load_state(self) -> tuple[dict[str, Tensor], int, str] | None:
         """Return tensors, step and fingerprint of the state, or ``None`` if the run has none yet.
@@ -120,13 +112,11 @@ class Run:
         """
         if not self.state_path.exists():
             return None
+        tensors, metadata = read_tensors(self.state_path)
         try:
-            with safe_open(self.state_path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return tensors, int(metadata["step"]), metadata["pictures"]
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise FileError(f"cannot read {self.state_path}: {error}") from error
+        except (KeyError, ValueError) as error:
+            raise FileError(f"{self.state_path} is not the state of a run: {error}") from error
 
     def finish(self, line: Mapping[str, Any]) -> None:
         """Log the last line and remove the state."""

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from karaffe.errors import ArgumentError, TrainingError
 from karaffe.evaluation import PAPERS, psnr
 from karaffe.models import SuperResolver, create_model, save_weights
-from karaffe.models.checkpoint import read_weights
+from karaffe.models.checkpoint import read_tensors
 from karaffe.training.config import OptimisationSection, SRConfig, load_config, parse_config
 from karaffe.training.data import Pair, PatchSampler, make_pair, middle, read_folder
 from karaffe.training.expansion import expand, plain_weights
@@ -273,10 +273,10 @@ def start_from(network: SuperResolver, path: Path, name: str) -> None:
         FileError: the file cannot be read.
         ArgumentError: it holds another network.
     """
-    tensors, (found, _) = read_weights(path)
+    tensors, metadata = read_tensors(path)
     own = network.state_dict()
-    if found != name or set(tensors) != set(own):
-        raise ArgumentError(f"cannot start {name!r} from {path}: it holds weights of model {found!r}")
+    if metadata.get("model") != name or set(tensors) != set(own):
+        raise ArgumentError(f"cannot start {name!r} from {path}: it holds weights of model {metadata.get('model')!r}")
     network.load_state_dict(own | {k: v for k, v in tensors.items() if v.shape == own[k].shape})
 
 

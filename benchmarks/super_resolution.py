@@ -1,0 +1,83 @@
+"""PSNR and SSIM of the super-resolution models beside bicubic interpolation, as a Markdown table.
+
+A set is a folder with ``x2/HR``, ``x2/LR``, … (MATLAB's reductions, as the papers' copies of Set5 and Set14), or a
+folder of photographs, which are reduced here in the same way. Every figure is on the papers' protocol, which is
+printed above the table.
+
+    python benchmarks/super_resolution.py examples/pictures ../shared/data/Set5 ../shared/data/Set14
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from karaffe.evaluation import PAPERS, imresize
+from karaffe.models import SuperResolver, create_model, describe_model
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def read(path: Path) -> Pixels:
+    """Read a picture as 8-bit RGB."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def pairs(folder: Path, scale: int) -> Iterator[tuple[str, Pixels, Pixels]]:
+    """Yield name, source and target of every picture of a set."""
+    recorded = folder / f"x{scale}" / "HR"
+    for path in sorted((recorded if recorded.is_dir() else folder).glob("*.png")):
+        target = read(path)
+        if recorded.is_dir():
+            yield path.stem, read(folder / f"x{scale}" / "LR" / path.name), target
+        else:
+            height, width = (n // scale * scale for n in target.shape[:2])
+            target = target[:height, :width]
+            yield path.stem, imresize(target, size=(height // scale, width // scale)), target
+
+
+def enlarge(model: SuperResolver, source: Pixels) -> Pixels:
+    """Enlarge an 8-bit picture and round it to 8 bit."""
+    x = torch.from_numpy(source.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        y = model(x)[0].permute(1, 2, 0).clamp(0, 1)
+    return (y * 255).round().to(torch.uint8).numpy()
+
+
+def scores(folder: Path, scale: int, names: list[str]) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the mean PSNR and SSIM of each model on a set."""
+    models = {name: create_model(name, scale) for name in names}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for _, source, target in pairs(folder, scale):
+        for name, model in models.items():
+            found[name].append(PAPERS.measure(enlarge(model, source), target, scale))
+    return {name: np.mean(values, axis=0) for name, values in found.items()}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="+", type=Path)
+    parser.add_argument("--models", nargs="+", default=["bicubic", "lanczos", "sharp"])
+    parser.add_argument("--scales", nargs="+", type=int, default=[2, 4])
+    arguments = parser.parse_args()
+    print(PAPERS.describe() + ".\n")
+    print("| set | scale | " + " | ".join(f"`{name}`" for name in arguments.models) + " |")
+    print("|---|---|" + "---|" * len(arguments.models))
+    for folder in arguments.sets:
+        for scale in arguments.scales:
+            names = [n for n in arguments.models if scale in (describe_model(n).scales or (scale,))]
+            found = scores(folder, scale, names)
+            cells = [f"{found[n][0]:.2f} / {found[n][1]:.4f}" if n in found else "–" for n in arguments.models]
+            print(f"| {folder.name} | x{scale} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
