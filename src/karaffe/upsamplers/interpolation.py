@@ -88,7 +88,6 @@ class Nearest(Interpolation):
     convex=True,
     unit_sum=True,
     shift_equivariant=True,
-    exports=("compile", "export"),
 )
 class NearestExact(Interpolation):
     r"""Nearest neighbour of the target's centre.
@@ -148,7 +147,6 @@ class Bilinear(Interpolation):
     convex=True,
     unit_sum=True,
     shift_equivariant=True,
-    exports=("compile", "export"),
 )
 class Area(Interpolation):
     r"""Mean of the source pixels that a target's interval touches, each counted whole.
@@ -194,7 +192,6 @@ class Separable(Interpolation):
     convex=False,
     unit_sum=True,
     shift_equivariant=True,
-    exports=("compile", "export"),
 )
 class Bicubic(Separable):
     r"""Cubic convolution (R. Keys, IEEE TASSP 29(6), 1981), separable.
@@ -244,7 +241,6 @@ class Bicubic(Separable):
     convex=False,
     unit_sum=True,
     shift_equivariant=True,
-    exports=("compile", "export"),
 )
 class Lanczos(Separable):
     r"""Lanczos interpolation, separable; weights normalised to sum to one, kernel widened where the map shrinks.

@@ -126,6 +126,8 @@ def resample_weights(
         index = torch.where(index < in_size, index, 2 * in_size - 1 - index)
     else:
         index = index.clamp(0, in_size - 1)
+    if torch.compiler.is_compiling():
+        return index, weights  # a shape must not depend on values there; taps of weight zero change nothing
     used = (weights != 0).any(0)
     return index[:, used], weights[:, used]
 

@@ -1,0 +1,227 @@
+"""Every promise that the registry makes, tested for every method; the matrix itself is asserted."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from families import (
+    ALL,
+    CHANNELS,
+    LEARNED,
+    NAME_DIMS,
+    PROMISES,
+    SIZES,
+    STARTING,
+    accepts,
+    inputs,
+    sampling_macs,
+    shaken,
+    small,
+    window_range,
+)
+from torch.utils.flop_counter import FlopCounterMode
+
+from karaffe.upsamplers import describe_upsampler
+
+CONVEX = [n for n in ALL if describe_upsampler(n).convex]
+UNIT_SUM = [n for n in ALL if describe_upsampler(n).unit_sum]
+EQUIVARIANT = [n for n in ALL if describe_upsampler(n).shift_equivariant]
+HALVES = [torch.float16, torch.bfloat16]
+
+
+def bordered(name: str) -> dict[str, str]:
+    """Borders that read zeros are outside of the promises on kernels that sum to one."""
+    return {"padding_mode": "replicate"} if accepts(name, "padding_mode") else {}
+
+
+def test_the_matrix():
+    declared = {}
+    for name in ALL:
+        i = describe_upsampler(name)
+        declared[name] = (i.convex, i.unit_sum, i.shift_equivariant, i.inits, i.sizes, i.dims, i.exports)
+    assert declared == PROMISES
+
+
+@pytest.mark.parametrize(("name", "dims"), NAME_DIMS)
+def test_axes(name, dims):
+    m = shaken(name, dims=dims)
+    arguments = inputs(name, dims)
+    y = m(*arguments)
+    assert y.shape == (2, CHANNELS, *m.target_sizes(SIZES[dims], None))
+    assert y.isfinite().all()
+
+
+@pytest.mark.parametrize("name", UNIT_SUM)
+def test_a_constant_stays_constant(name):
+    m = shaken(name, **bordered(name))
+    x, *guide = inputs(name)
+    y = m(torch.full_like(x, 3.25), *guide)
+    torch.testing.assert_close(y, torch.full_like(y, 3.25), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", CONVEX)
+def test_convex_methods_stay_within_the_local_range(name):
+    m = shaken(name, **bordered(name))
+    x, *guide = inputs(name)
+    y = m(x, *guide)
+    radius = getattr(m, "up_kernel", getattr(m, "kernel_size", 3)) // 2
+    low, high = window_range(x, tuple(y.shape[2:]), radius)
+    assert (y >= low - 1e-5).all()
+    assert (y <= high + 1e-5).all()
+
+
+@pytest.mark.parametrize("name", EQUIVARIANT)
+def test_a_moved_source_moves_the_target(name):
+    m = shaken(name)
+    x, *guide = (torch.randn(1, CHANNELS, n, n, dtype=torch.float64) for n in (24, 48)[: len(inputs(name))])
+    m = m.double()
+    y = m(x, *guide)
+    shift, ratio = (1, 2), y.shape[-1] / x.shape[-1]
+    if ratio < 1:
+        shift = (2, 4)
+    moved = m(x.roll(shift, (2, 3)), *(g.roll([2 * s for s in shift], (2, 3)) for g in guide))
+    back = moved.roll([-int(s * ratio) for s in shift], (2, 3))
+    inside = slice(y.shape[-1] // 3, -(y.shape[-1] // 3))
+    torch.testing.assert_close(back[..., inside, inside], y[..., inside, inside])
+
+
+@pytest.mark.parametrize(("name", "init"), STARTING)
+def test_starts_as_the_interpolation(name, init):
+    x, *guide = inputs(name)
+    wanted = F.interpolate(x, scale_factor=2, mode=init)
+    got = small(name, init=init)(x, *guide)
+    assert (got - wanted).abs().max() < 2e-3
+    if accepts(name, "init_floor"):
+        got = small(name, init=init, init_floor=1e-8)(x, *guide)
+    assert (got - wanted).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("start", ["as it starts", "shaken"])
+def test_gradients_reach_every_parameter(name, start):
+    m = small(name) if start == "as it starts" else shaken(name)
+    y = m(*inputs(name))
+    (y * torch.randn_like(y)).sum().backward()
+    for key, parameter in m.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        if start == "shaken" or not at_rest(name, key):
+            assert parameter.grad.any(), key
+
+
+def at_rest(name: str, key: str) -> bool:
+    """Parameters whose gradient is zero at the published start, because what they feed starts at zero."""
+    return name in ("dysample", "sapa-d") and key.startswith("scope")
+
+
+@pytest.mark.parametrize("name", [n for n, init in STARTING if init == "bilinear"])
+def test_gradients_reach_every_parameter_from_an_interpolation(name):
+    m = small(name, init="bilinear")
+    y = m(*inputs(name))
+    (y * torch.randn_like(y)).sum().backward()
+    for key, parameter in m.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.any() or at_rest(name, key), key
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_input_gradient_is_right(name):
+    m = shaken(name).double()
+    arguments = inputs(name, dtype=torch.float64, batch=1)
+    direction = [torch.randn_like(a) for a in arguments]
+    leaves = [a.clone().requires_grad_() for a in arguments]
+    y = m(*leaves)
+    weight = torch.randn_like(y)
+    gradients = torch.autograd.grad((y * weight).sum(), leaves, allow_unused=True, materialize_grads=True)
+    predicted = sum((g * d).sum() for g, d in zip(gradients, direction, strict=True))
+    step = 1e-6
+    ahead, behind = (
+        (m(*(a + s * d for a, d in zip(arguments, direction, strict=True))) * weight).sum() for s in (step, -step)
+    )
+    torch.testing.assert_close((ahead - behind) / (2 * step), predicted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("name", ALL)
+def test_half_precision_is_finite_on_large_inputs(name, dtype):
+    """Large values, and a map wide enough that its coordinates have no sub-pixel in these types."""
+    x, *guide = inputs(name)
+    m = small(name).to(dtype)
+    assert m(*((a * 1000).to(dtype) for a in (x, *guide))).isfinite().all()
+    wide = torch.randn(1, CHANNELS, 2, 2100)
+    arguments = [wide] if not guide else [wide, torch.randn(1, CHANNELS, 4, 4200)]
+    got = m(*(a.to(dtype) for a in arguments))
+    assert got.dtype == dtype
+    exact = copy.deepcopy(m).float()(*(a.to(dtype).float() for a in arguments))
+    assert (got.float() - exact).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_autocast(name):
+    m, arguments = small(name), inputs(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = m(*arguments)
+    assert (y.float() - m(*arguments)).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_copies_are_equal_and_independent(name):
+    m, arguments = shaken(name), inputs(name)
+    wanted = m(*arguments)
+    for clone in (copy.deepcopy(m), pickle.loads(pickle.dumps(m))):
+        assert torch.equal(clone(*arguments), wanted)
+        assert not {p.data_ptr() for p in clone.parameters()} & {p.data_ptr() for p in m.parameters()}
+    fresh = small(name)
+    fresh.load_state_dict(m.state_dict())
+    assert torch.equal(fresh(*arguments), wanted)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_channels_last_is_the_same(name):
+    m, (x, *guide) = shaken(name), inputs(name)
+    laid_out = [a.contiguous(memory_format=torch.channels_last) for a in (x, *guide)]
+    torch.testing.assert_close(m(*laid_out), m(x, *guide))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_batch_is_independent(name):
+    m, arguments = shaken(name).double(), inputs(name, dtype=torch.float64)
+    torch.testing.assert_close(m(*arguments)[1:], m(*(a[1:] for a in arguments)))
+    assert m(*(a[:0] for a in arguments)).shape[0] == 0
+
+
+# Parameters and multiply-adds a source pixel at C = 256, x 2, from the papers.
+COSTS = {
+    "nearest": (0, 0),
+    "nearest-exact": (0, 0),
+    "area": (0, 1_024),
+    "bilinear": (0, 4_096),
+    "bicubic": (0, 6_144),
+    "lanczos": (0, 9_216),
+    "deconv": (1_048_832, 1_048_576),
+    "pixel-shuffle": (2_360_320, 2_359_296),
+    "resize-conv": (590_080, 2_359_296),
+    "carafe": (74_148, 99_584),
+}
+
+
+def test_costs_are_the_published_ones():
+    costs = {name: describe_upsampler(name).cost() for name in ALL}
+    assert {name: (cost.parameters, cost.macs) for name, cost in costs.items()} == COSTS
+
+
+@pytest.mark.parametrize(("name", "dims"), [(n, d) for n, d in NAME_DIMS if n in LEARNED])
+def test_costs_are_those_of_a_counted_run(name, dims):
+    m = small(name, dims=dims)
+    if getattr(m, "padding_mode", "zeros") != "zeros":
+        pytest.skip("the border's own margin is not counted")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        m(*inputs(name, dims, batch=1))
+    cost = m.cost(SIZES[dims])
+    assert cost.macs == counter.get_total_flops() // 2 + sampling_macs(m, SIZES[dims])
+    assert cost.parameters == sum(math.prod(p.shape) for p in m.parameters())
