@@ -142,7 +142,7 @@ Tensor run(Problem p, RowKernel<T> Operators<T>::*which, const Tensor& x, const 
     return result;
   };
   p.channels_last = channels_last;
-  p.factor = 0;
+  p.factor = specialised_factor(p);
   if (p.factor) {
     const MemoryFormat format = format_of(x.dim(), channels_last);
     return rows(torch::stable::contiguous(x, format), torch::stable::contiguous(y, format),

@@ -26,7 +26,7 @@ _reason: str | None = "karaffe.ops has not been imported yet"
 def _try_to_load() -> str | None:
     """Load the library; the reason where that fails."""
     global _native
-    if torch.torch_version.TorchVersion(torch.__version__) < OLDEST_TORCH:
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
         oldest = ".".join(map(str, OLDEST_TORCH))
         return f"torch is {torch.__version__}, and the native library needs {oldest} or newer"
     if not LIBRARY.is_file():
