@@ -77,7 +77,7 @@ def test_reductions_add_smaller_copies_where_a_patch_fits() -> None:
 
 
 def test_a_picture_smaller_than_a_patch_is_named() -> None:
-    with pytest.raises(ArgumentError, match=r"picture 0\.png is 40x40, smaller than a patch of 64x64"):
+    with pytest.raises(ArgumentError, match=r"picture 0\.png is 40x40, smaller than a patch of 64x64 target pixels"):
         sampler(patch=32)
 
 

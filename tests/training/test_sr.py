@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from karaffe.errors import ArgumentError, FileError, TrainingError
@@ -124,19 +126,33 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_state(
 
 
 def interrupted(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run that stopped by an error at step 15."""
+    """A run that Ctrl-C stopped at step 15."""
     draw = PatchSampler.__call__
 
     def failing(self: PatchSampler, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         if step == 15:
-            raise RuntimeError("power cut")
+            raise KeyboardInterrupt
         return draw(self, step)
 
+    handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         patch.setattr(PatchSampler, "__call__", failing)
-        with pytest.raises(RuntimeError, match="power cut"):
+        with pytest.raises(KeyboardInterrupt):
             train_sr(tiny, runs=tmp_path, progress=False)
+    assert signal.getsignal(signal.SIGINT) is handler
     return tmp_path / "tiny"
+
+
+def test_an_interrupted_run_can_be_resumed_with_a_bar(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = interrupted(tiny, tmp_path, monkeypatch)
+    assert [line["step"] for line in log_of(run)] == [5, 10]
+    result = train_sr(resume=run)
+    shown = "".join(capfd.readouterr())
+    assert "40/40" in shown
+    assert "psnr" in shown
+    assert [line["step"] for line in log_of(result.run) if "loss" in line] == list(range(5, 45, 5))
 
 
 def test_other_pictures_or_a_torn_state_are_refused(
@@ -176,6 +192,15 @@ def test_a_trunk_of_another_scale_can_start_a_training(tiny: Path, tmp_path: Pat
         start.write_bytes(b"") if text == "sharp" else save_weights(source, start, name=text, scale=4)
         with pytest.raises((ArgumentError, FileError), match=message):
             train_sr(tiny, runs=tmp_path / text, progress=False)
+
+
+def test_a_held_out_picture_smaller_than_a_patch_is_named(tiny: Path, tmp_path: Path, pictures: Path) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(pictures, folder)
+    Image.new("RGB", (20, 20)).save(folder / "held-out" / "small.png")
+    with pytest.raises(ArgumentError, match=r"picture small\.png is 20x20, smaller than a patch of 24x24"):
+        train_sr(tiny, data=folder, runs=tmp_path, progress=False)
+    assert not (tmp_path / "tiny").exists()
 
 
 def test_a_state_over_the_limit_is_refused(tiny: Path, tmp_path: Path) -> None:

@@ -54,6 +54,18 @@ def read_folder(folder: Path) -> list[tuple[str, Pixels]]:
     return pictures
 
 
+def check_size(name: str, picture: Pixels, edge: int) -> Pixels:
+    """Return ``picture`` if an ``edge`` x ``edge`` crop fits into it.
+
+    Raises:
+        ArgumentError: it is smaller; the message names it.
+    """
+    height, width = picture.shape[:2]
+    if min(height, width) < edge:
+        raise ArgumentError(f"picture {name} is {width}x{height}, smaller than a patch of {edge}x{edge} target pixels")
+    return picture
+
+
 def make_pair(name: str, picture: Pixels, scale: int) -> Pair:
     """Cut ``picture`` to a multiple of ``scale`` and reduce it."""
     height, width = (n // scale * scale for n in picture.shape[:2])
@@ -108,11 +120,7 @@ class PatchSampler:
         self.planes: list[tuple[Tensor, Tensor]] = []
         digest = hashlib.sha256()
         for name, picture in pictures:
-            if min(picture.shape[:2]) < patch * scale:
-                raise ArgumentError(
-                    f"picture {name} is {picture.shape[1]}x{picture.shape[0]}, smaller than a patch of "
-                    f"{patch * scale}x{patch * scale} ({patch} source pixels x {scale})"
-                )
+            check_size(name, picture, patch * scale)
             digest.update(f"{name} {picture.shape}".encode() + picture.tobytes())
             for reduction in sorted(set(reductions) | {1.0}, reverse=True):
                 self._add(name, picture, reduction)

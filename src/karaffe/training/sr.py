@@ -24,9 +24,9 @@ from karaffe.evaluation import PAPERS, psnr
 from karaffe.models import SuperResolver, create_model, save_weights
 from karaffe.models.checkpoint import read_tensors
 from karaffe.training.config import OptimisationSection, SRConfig, load_config, parse_config
-from karaffe.training.data import Pair, PatchSampler, make_pair, middle, read_folder
+from karaffe.training.data import Pair, PatchSampler, check_size, make_pair, middle, read_folder
 from karaffe.training.expansion import expand, plain_weights
-from karaffe.training.loop import Bar, Steps, quiet
+from karaffe.training.loop import Bar, Steps, interruptible, quiet
 from karaffe.training.run import Run, all_finite
 
 
@@ -121,7 +121,8 @@ class SRTraining(L.LightningModule):
         )
         crop = config.data.validation_crop
         self.held_out = [
-            make_pair(name, middle(picture, crop), scale) for name, picture in read_folder(folder / "held-out")
+            make_pair(name, middle(check_size(name, picture, config.data.patch * scale), crop), scale)
+            for name, picture in read_folder(folder / "held-out")
         ]
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
@@ -156,9 +157,8 @@ class SRTraining(L.LightningModule):
                 gradient_clip_val=self.config.optimisation.clip,
             )
             if self.start_step < steps:
-                trainer.fit(self, loader)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+                with interruptible():
+                    trainer.fit(self, loader)
         return self._finish(run)
 
     def training_step(self, batch: tuple[int, Tensor, Tensor], index: int) -> Tensor:
