@@ -12,7 +12,7 @@ from PIL import Image
 from karaffe.errors import ArgumentError, FileError, ShapeError
 from karaffe.imaging import Reader, Window, Writer, open_reader, open_writer, upscale_file
 
-TIFF_TYPES = "uint8 uint16 uint32 int8 int16 int32 float16 float32 float64".split()
+TIFF_TYPES = ["uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64"]
 CASES = [
     *((".png", c, a, d, 0) for c, a, d in itertools.product(["grey", "rgb"], [0, 1], ["uint8", "uint16"])),
     (".png", "grey", 0, "uint8", 1),
@@ -21,7 +21,12 @@ CASES = [
     *((".tif", "bands", 0, d, 0) for d in TIFF_TYPES),
     (".tif", "grey", 0, "uint8", 1),
 ]
-DECLARED = "width height bands dtype bits colour has_alpha value_range frames".split()
+DECLARED = ["width", "height", "bands", "dtype", "bits", "colour", "has_alpha", "value_range", "frames"]
+
+
+def load(path, mode=None):
+    with Image.open(path) as image:
+        return np.asarray(image.convert(mode) if mode else image)
 
 
 def assert_equal_file(path, info, frames):
@@ -83,12 +88,12 @@ def test_tiff_white_is_zero_keeps_stored_values(tmp_path, make):
         assert file.pages[0].photometric.name == "MINISWHITE"
         np.testing.assert_array_equal(file.pages[0].asarray(), frames[0, :, :, 0])
     upscale_file(tmp_path / "a.tif", tmp_path / "b.png", 1)
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.png")), 255 - frames[0, :, :, 0])
+    np.testing.assert_array_equal(load(tmp_path / "b.png"), 255 - frames[0, :, :, 0])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_tiff_associated_alpha_comes_back_to_the_bit(tmp_path, make, dtype):
-    info, frames = make("rgb", True, dtype)
+    _info, frames = make("rgb", True, dtype)
     top = np.iinfo(dtype).max
     stored = frames[0].astype(np.float64)
     stored[:, :, :3] = np.floor(stored[:, :, :3] * stored[:, :, 3:] / top)
@@ -115,7 +120,7 @@ def test_png_agrees_with_other_readers(tmp_path, make, write):
 
     info, frames = make("rgb", True, "uint8")
     path = write(tmp_path / "a.png", info, frames, step=1)
-    np.testing.assert_array_equal(np.asarray(Image.open(path)), frames[0])
+    np.testing.assert_array_equal(load(path), frames[0])
     info, frames = make("rgb", True, "uint16")
     path = write(tmp_path / "b.png", info, frames)
     np.testing.assert_array_equal(imagecodecs.png_decode(path.read_bytes()), frames[0])
@@ -142,7 +147,7 @@ def test_png_palettes_and_transparency(tmp_path, mode):
         image.putpalette(rng.integers(0, 256, 48).astype(np.uint8).tobytes())
         options = {} if mode == "P" else {"transparency": bytes([0, 128] + [255] * 14)}
         image.save(tmp_path / "a.png", **options)
-        expected = np.asarray(Image.open(tmp_path / "a.png").convert("RGB" if mode == "P" else "RGBA"))
+        expected = load(tmp_path / "a.png", "RGB" if mode == "P" else "RGBA")
     else:
         shape = (19, 23) if mode[0] == "L" else (19, 23, 3)
         pixels = rng.integers(0, 4, shape).astype(np.uint8)
@@ -172,7 +177,7 @@ def test_jpeg_stays_close(tmp_path, picture, mode, colour):
 def test_webp_stays_lossless_or_lossy(tmp_path, picture):
     Image.fromarray(picture).save(tmp_path / "a.webp", lossless=True)
     upscale_file(tmp_path / "a.webp", tmp_path / "b.webp", 1)
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.webp")), picture)
+    np.testing.assert_array_equal(load(tmp_path / "b.webp"), picture)
     Image.fromarray(picture).save(tmp_path / "c.webp", quality=50)
     upscale_file(tmp_path / "c.webp", tmp_path / "d.webp", 1)
     assert (tmp_path / "d.webp").read_bytes()[12:16] != b"VP8L"

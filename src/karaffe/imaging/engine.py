@@ -82,7 +82,8 @@ class Enlarger:
         self.rows = Axis(info.height, size[0], network.factor, network.kernel)
         self.columns = Axis(info.width, size[1], network.factor, network.kernel)
         self._identity = network.function is None and size == (info.height, info.width)
-        self._reach = network.halo + max(self.rows.reach, self.columns.reach)
+        # What a visible target looks at, and as far again around it, where the overshoot of alpha is still visible.
+        self._reach = 2 * (network.halo + max(self.rows.reach, self.columns.reach))
         holes = info.dtype.kind == "f" or info.nodata is not None or info.has_alpha
         self._context = network.halo + (self._reach if holes else 0)
         self._step = self._steps(tile)

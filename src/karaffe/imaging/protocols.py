@@ -13,7 +13,7 @@ from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from karaffe.errors import ArgumentError, ShapeError
+from karaffe.errors import ArgumentError, FileError, ShapeError
 from karaffe.imaging.guard import file_errors
 from karaffe.imaging.info import Array, ImageInfo, Window
 
@@ -74,6 +74,10 @@ class BaseReader(ABC):
     """Checks the request, then asks the format for it."""
 
     def __init__(self, info: ImageInfo, path: Path | str) -> None:
+        if min(info.width, info.height, info.bands, info.frames) < 1:
+            raise FileError(
+                f"cannot read {path}: it declares {info.height} x {info.width} pixels of {info.bands} bands"
+            )
         self._info = info
         self._path = path
 

@@ -35,10 +35,14 @@ class PillowReader(BaseReader):
     def __init__(self, path: Path, format_name: str, *, exif: bytes | None = None, **extras: Any) -> None:
         self._image = open_image(path, format_name)
         self._pixels: Array | None = None
-        info = image_info(self._image, format_name.lower())
-        info = replace(info, exif=info.exif or exif, extras=extras)
-        self._orientation = orientation(info.exif, info.xmp)
-        super().__init__(oriented(info, self._orientation), path)
+        try:
+            info = image_info(self._image, format_name.lower())
+            info = replace(info, exif=info.exif or exif, extras=extras)
+            self._orientation = orientation(info.exif, info.xmp)
+            super().__init__(oriented(info, self._orientation), path)
+        except BaseException:
+            self._image.close()
+            raise
 
     def _read(self, window: Window, frame: int) -> Array:
         if self._pixels is None:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from karaffe.errors import FileError
-from karaffe.imaging.exif import orientation
 from karaffe.imaging.formats import Format
 from karaffe.imaging.formats._pillow import oriented
 from karaffe.imaging.formats._tiff_exif import read_exif
@@ -39,17 +38,14 @@ class TiffReader(BaseReader):
         self._file = tifffile.TiffFile(path)
         try:
             self._pages = _frames(self._file, path)
-            self._orientation = int(_tag(self._pages[0], 274, 1))
-            if not 1 <= self._orientation <= 8:
-                self._orientation = 1
-            stored = _describe(self._file, self._pages, path)
-            self._stored = stored
             _check_complete(self._pages, self._file.filehandle.size, path)
+            self._stored = _describe(self._file, self._pages, path)
+            declared = int(_tag(self._pages[0], 274, 1))
+            self._orientation = declared if 1 <= declared <= 8 else 1
+            super().__init__(oriented(self._stored, self._orientation), path)
         except BaseException:
             self._file.close()
             raise
-        how = self._orientation if stored.exif is None else max(self._orientation, orientation(stored.exif))
-        super().__init__(oriented(stored, how), path)
         self._segments: dict[tuple[int, int], Array] = {}
 
     def _read(self, window: Window, frame: int) -> Array:
@@ -202,6 +198,14 @@ def _bytes(value: Any) -> bytes | None:
 
 
 def _check_complete(pages: list[Any], size: int, path: Path) -> None:
+    page = pages[0]
+    limit = library("PIL.Image", "imaging").MAX_IMAGE_PIXELS
+    segment = math.prod(page.chunks[:4])
+    if limit and segment > 2 * limit:
+        raise FileError(
+            f"cannot read {path}: a strip or tile of {segment} pixels exceeds {2 * limit}, it could be a "
+            "decompression bomb; raise PIL.Image.MAX_IMAGE_PIXELS if the file is to be trusted"
+        )
     for number, page in enumerate(pages):
         end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
         if end > size:
