@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from karaffe.cli.common import Json, console, print_json
+from karaffe.cli.common import Json, Overwrite, console, print_json
 from karaffe.errors import BackendError
 
 app = typer.Typer(help="Studies in which people rate pictures.", no_args_is_help=True)
@@ -54,3 +54,30 @@ def serve(
     except ModuleNotFoundError as error:
         raise BackendError(NEEDED.format(error.name)) from None
     serve_study(database, host, port, tuple(hostname or ()))
+
+
+@app.command()
+def report(
+    database: Where,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("report"),
+    screening: Annotated[str, typer.Option(help="Whose rejected raters are left out: bt500, p913 or none.")] = "bt500",
+    note: Annotated[str, typer.Option(help="A sentence to show at the top.")] = "",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write the figures so far: HTML, JSON, CSV and every vote. The study may be running."""
+    try:
+        from karaffe.studio.mos.report import write_report
+    except ModuleNotFoundError as error:
+        raise BackendError(NEEDED.format(error.name)) from None
+    summary = write_report(database, output, screening=screening, overwrite=overwrite, note=note)
+    if as_json:
+        typer.echo((output / "report.json").read_text(encoding="utf-8"))
+        return
+    counts = summary.progress
+    console.print(
+        f"{counts['raters']} raters, {counts['finished']} finished, {counts['answers']} answers: {output}/report.html",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )

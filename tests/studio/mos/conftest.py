@@ -21,9 +21,6 @@ import pytest
 import yaml
 from PIL import Image
 
-for needed in ("fastapi", "sqlalchemy", "alembic", "httpx"):
-    pytest.importorskip(needed, reason="needs the extra 'studio'")
-
 from karaffe.studio.mos.create import create_study
 from karaffe.studio.mos.database import Database
 from karaffe.studio.mos.store import Store

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from karaffe.studio.mos.create import create_study
 from karaffe.studio.mos.database import Database
-from karaffe.studio.mos.store import Store
 from karaffe.studio.mos.votes import read_votes
 
 playwright_api = pytest.importorskip("playwright.sync_api")

@@ -192,6 +192,20 @@ class Store:
             place.position, total, self.trials[place.trial_id].kind == TRAINING, sizes, place.position - training
         )
 
+    def shown(self, link: str, now: datetime | None = None) -> tuple[tuple[str, str], ...]:
+        """(content, method) of each picture of the rater's turn, in the order shown; empty at the end."""
+        with self.database.read() as session:
+            rater = self._rater(session, link, now)
+            turn = self._turn(session, rater.id)
+            if turn is None:
+                return ()
+            place = session.execute(
+                select(Assignment).where(Assignment.rater_id == rater.id, Assignment.position == turn.position)
+            ).scalar_one()
+            trial = self.trials[place.trial_id]
+            methods = trial.methods[::-1] if place.swapped else trial.methods
+            return tuple((trial.content, method) for method in methods)
+
     def consent(self, link: str, now: datetime | None = None) -> None:
         """Record that the rater agreed to take part."""
         with self.database.write() as session:
@@ -280,11 +294,12 @@ class Store:
         return "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:10])
 
     def progress(self) -> dict[str, int]:
-        """Counts for the study's keeper: raters, those who finished, answers, and test answers."""
+        """Counts for the study's keeper: raters, those who finished, answers, and answers that count."""
         with self.database.read() as session:
             trial = aliased(TrialRow)
             counted = select(func.count()).select_from(Answer)
-            test = counted.join(Assignment).join(trial, trial.id == Assignment.trial_id).where(trial.kind == TEST)
+            test = counted.join(Assignment).join(trial, trial.id == Assignment.trial_id)
+            test = test.where(trial.kind == TEST, ~Assignment.repeat)
             return {
                 "raters": session.scalar(select(func.count()).select_from(Rater)) or 0,
                 "finished": session.scalar(
