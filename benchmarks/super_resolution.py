@@ -5,6 +5,8 @@ folder of photographs, which are reduced here in the same way. Every figure is o
 printed above the table.
 
     python benchmarks/super_resolution.py examples/pictures ../shared/data/Set5 ../shared/data/Set14
+
+``--into FILE`` replaces what stands between the lines ``<!-- figures -->`` and ``<!-- end -->`` of a document.
 """
 
 from __future__ import annotations
@@ -61,22 +63,40 @@ def scores(folder: Path, scale: int, names: list[str]) -> dict[str, npt.NDArray[
     return {name: np.mean(values, axis=0) for name, values in found.items()}
 
 
+def table(sets: list[Path], scales: list[int], models: list[str]) -> str:
+    """Return the protocol and the Markdown table."""
+    lines = [PAPERS.describe() + ".", ""]
+    lines.append("| set | scale | " + " | ".join(f"`{name}`" for name in models) + " |")
+    lines.append("|---|---|" + "---|" * len(models))
+    for folder in sets:
+        for scale in scales:
+            names = [n for n in models if scale in (describe_model(n).scales or (scale,))]
+            found = scores(folder, scale, names)
+            cells = [f"{found[n][0]:.2f} / {found[n][1]:.4f}" if n in found else "–" for n in models]
+            lines.append(f"| {folder.name} | x{scale} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def replace_figures(document: Path, text: str) -> None:
+    """Put ``text`` between the marks of ``document``."""
+    before, _, rest = document.read_text(encoding="utf-8").partition("<!-- figures -->\n")
+    _, _, after = rest.partition("<!-- end -->")
+    document.write_text(f"{before}<!-- figures -->\n{text}\n<!-- end -->{after}", encoding="utf-8")
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the table, or put it into a document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", type=Path)
     parser.add_argument("--models", nargs="+", default=["bicubic", "lanczos", "sharp"])
     parser.add_argument("--scales", nargs="+", type=int, default=[2, 4])
+    parser.add_argument("--into", type=Path, help="document to put the table into")
     arguments = parser.parse_args()
-    print(PAPERS.describe() + ".\n")
-    print("| set | scale | " + " | ".join(f"`{name}`" for name in arguments.models) + " |")
-    print("|---|---|" + "---|" * len(arguments.models))
-    for folder in arguments.sets:
-        for scale in arguments.scales:
-            names = [n for n in arguments.models if scale in (describe_model(n).scales or (scale,))]
-            found = scores(folder, scale, names)
-            cells = [f"{found[n][0]:.2f} / {found[n][1]:.4f}" if n in found else "–" for n in arguments.models]
-            print(f"| {folder.name} | x{scale} | " + " | ".join(cells) + " |", flush=True)
+    text = table(arguments.sets, arguments.scales, arguments.models)
+    if arguments.into is None:
+        print(text)
+    else:
+        replace_figures(arguments.into, text)
 
 
 if __name__ == "__main__":
