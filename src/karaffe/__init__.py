@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from karaffe import errors, ops, upsamplers
+from karaffe import errors, ops, surgery, upsamplers
 from karaffe.errors import KaraffeError
+from karaffe.surgery import find_upsamplers, load_original_state_dict, replace_upsamplers, restore_upsamplers
 from karaffe.upsamplers import (
     CARAFE,
     CARAFEPack,
@@ -35,8 +36,13 @@ __all__ = [
     "create_upsampler",
     "describe_upsampler",
     "errors",
+    "find_upsamplers",
     "list_upsamplers",
+    "load_original_state_dict",
     "ops",
+    "replace_upsamplers",
+    "restore_upsamplers",
+    "surgery",
     "upsamplers",
     "upscale",
 ]
