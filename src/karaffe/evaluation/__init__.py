@@ -1,5 +1,6 @@
 """Measure enlarged images as the super-resolution papers do, and compare methods side by side."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from karaffe.evaluation.images import luma, to_uint8
@@ -9,18 +10,24 @@ from karaffe.evaluation.resize import imresize
 
 if TYPE_CHECKING:
     from karaffe.evaluation.comparison import Comparison, Look, compare
+    from karaffe.evaluation.cost import Cost, measure_cost
+    from karaffe.evaluation.super_resolution import Evaluation, evaluate_sr
 
 __all__ = [
     "PAPERS",
     "PROTOCOLS",
     "Comparison",
+    "Cost",
+    "Evaluation",
     "Look",
     "Protocol",
     "Scores",
     "compare",
+    "evaluate_sr",
     "get_protocol",
     "imresize",
     "luma",
+    "measure_cost",
     "psnr",
     "ssim",
     "ssim_map",
@@ -28,12 +35,18 @@ __all__ = [
 ]
 
 # What reads files and draws needs the extra `imaging`; measuring arrays does not.
-_LAZY = frozenset({"Comparison", "Look", "compare"})
+_LAZY = {
+    "Comparison": "comparison",
+    "Look": "comparison",
+    "compare": "comparison",
+    "Cost": "cost",
+    "measure_cost": "cost",
+    "Evaluation": "super_resolution",
+    "evaluate_sr": "super_resolution",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        from karaffe.evaluation import comparison
-
-        return getattr(comparison, name)
+        return getattr(importlib.import_module(f"karaffe.evaluation.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -51,7 +52,7 @@ class Comparison:
     """What :func:`compare` found.
 
     Attributes:
-        scale, models, protocol: As asked.
+        scale, protocol: As asked. models: The labels of the methods, in their order.
         rows: One an image and model. summaries: One a model.
         failures: Pictures that could not be compared; the others were.
         files: What was written. scenes: The pictures themselves, kept where nothing was written.
@@ -105,6 +106,7 @@ def compare(
     scale: int = 4,
     models: Sequence[str] = ("bicubic", "sharp"),
     *,
+    folders: Mapping[str, str | os.PathLike[str]] | None = None,
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     protocol: str | Protocol = PAPERS,
@@ -124,6 +126,8 @@ def compare(
             one, several, or a mapping from names to arrays.
         scale: A whole number.
         models: Names of :func:`karaffe.models.list_models`, shown in this order.
+        folders: Pictures that other tools made of the reduced ones, by label: folders of files with the names of
+            the originals. They are shown after the models.
         output: The folder, or None: nothing is written and the pictures are kept in the result.
         overwrite: Replace results that are there; else refused.
         protocol: How to measure; a :class:`Protocol` or the name of one.
@@ -143,14 +147,15 @@ def compare(
     protocol = get_protocol(protocol)
     look = look or Look()
     pictures = _named(images)
-    methods = make_methods(models, scale, tile)
+    methods = make_methods(models, scale, tile, folders)
+    labels = tuple(method.name for method in methods)
     rows: list[Row] = []
     failures: list[Failure] = []
-    scenes = _scenes(pictures, methods, protocol, rows, failures, progress)
-    result = Comparison(scale, tuple(models), protocol, ())
+    scenes = _scenes(pictures, methods, scale, protocol, rows, failures, progress)
+    result = Comparison(scale, labels, protocol, ())
     if output is None:
         kept = tuple(scenes)
-        return Comparison(scale, tuple(models), protocol, tuple(rows), tuple(failures), scenes=kept)
+        return Comparison(scale, labels, protocol, tuple(rows), tuple(failures), scenes=kept)
     strips = {name: f"{_file_stem(name)}-x{scale}.png" for name in pictures}
     with staged_folder(output, overwrite=overwrite, names=[PAGE, FIGURES, TABLE, *strips.values()]) as stage:
         drawn = _drawn(scenes, stage, strips, look, result.note)
@@ -158,7 +163,7 @@ def compare(
             file.writelines(page(drawn, title=_title(scale), note=result.note, crop_size=look.crop_size))
         names = [PAGE, FIGURES, TABLE, *(strips[n] for n in dict.fromkeys(row.image for row in rows))]
         files = tuple(Path(output) / name for name in names)
-        result = Comparison(scale, tuple(models), protocol, tuple(rows), tuple(failures), files)
+        result = Comparison(scale, labels, protocol, tuple(rows), tuple(failures), files)
         (stage / FIGURES).write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
         (stage / TABLE).write_text(to_csv(rows), encoding="utf-8", newline="")
     return result
@@ -186,7 +191,8 @@ def _named(images: Picture | Sequence[Picture] | Mapping[str, Image]) -> dict[st
 
 def _scenes(
     pictures: dict[str, Picture],
-    methods: list[Method],
+    methods: Sequence[Method],
+    scale: int,
     protocol: Protocol,
     rows: list[Row],
     failures: list[Failure],
@@ -198,29 +204,29 @@ def _scenes(
         if progress:
             progress(number, len(pictures), name)
         try:
-            scene = _scene(name, picture, methods, protocol)
+            scene = _scene(name, picture, methods, scale, protocol)
         except KaraffeError as error:
             first = first or error
             failures.append(Failure(name, str(error)))
             continue
         for panel in scene.panels:
             figures = (panel.psnr, panel.ssim, panel.seconds)
-            rows.append(Row(name, panel.label, *(float("nan") if v is None else v for v in figures)))
+            rows.append(Row(name, panel.label, *(math.nan if v is None else v for v in figures)))
         yield scene
     if first and not rows:
         raise first
 
 
-def _scene(name: str, picture: Picture, methods: list[Method], protocol: Protocol) -> Scene:
-    scale = methods[0].scale
+def _scene(name: str, picture: Picture, methods: Sequence[Method], scale: int, protocol: Protocol) -> Scene:
     image = picture if isinstance(picture, np.ndarray) else read_picture(picture)
     reference = crop_to_multiple(image, scale, name)
     low = reduce(reference, scale)
     panels = []
     for method in methods:
-        enlarged, seconds = method(low)
+        enlarged, seconds = method.make(name, low, reference)
         scores = protocol.measure(enlarged, reference, scale)
-        panels.append(Panel(method.name, enlarged, scores.psnr, scores.ssim, seconds))
+        known = None if math.isnan(seconds) else seconds
+        panels.append(Panel(method.name, enlarged, scores.psnr, scores.ssim, known))
     return Scene(name, reference, tuple(panels), scale)
 
 

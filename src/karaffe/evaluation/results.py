@@ -14,7 +14,7 @@ from karaffe.evaluation.statistics import PairedTest, bootstrap_interval, paired
 
 @dataclass(frozen=True)
 class Row:
-    """One image enlarged by one model: PSNR in dB, SSIM, wall-clock seconds of the enlargement."""
+    """One image enlarged by one model: PSNR in dB, SSIM, wall-clock seconds of the enlargement (NaN: unknown)."""
 
     image: str
     model: str
@@ -78,9 +78,11 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` with infinities as the strings ``"inf"`` and ``"-inf"``, which JSON can hold."""
+    """Return ``value`` as JSON can hold it: infinities as ``"inf"`` and ``"-inf"``, what is not a number as None."""
     if isinstance(value, dict):
         return {key: plain(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
