@@ -80,15 +80,16 @@ def test_dark_16_bit_is_not_taken_for_8_bit():
     assert np.abs(deep - expected.clip(0)).max() <= 0.5 + 1e-6
 
 
-def test_value_range_maps_once_and_clips(network):
+def test_value_range_maps_once(network):
     rng = np.random.default_rng(0)
     hounsfield = rng.integers(-1024, 3072, (20, 20)).astype(np.int16)
     result = upscale(hounsfield, 2, network, value_range=(-1024, 3071))
     unit = (hounsfield.astype(np.float32) + 1024) / 4095
     expected = np.floor(upscale(unit, 2, network) * 4095 - 1024 + 0.5)
     np.testing.assert_allclose(result, expected, atol=1)
-    clipped = upscale(np.array([[0, 4095]] * 9, np.uint16), 4, "lanczos", value_range=(0, 4095))
-    assert clipped.max() == 4095
+    cloud = upscale(np.full((9, 9), 20_000, np.uint16), 2, "lanczos", value_range=(0, 10_000))
+    assert (cloud == 20_000).all(), "a narrow range clips nothing"
+    assert upscale(np.array([[0, 65535]] * 9, np.uint16), 4, "lanczos").max() == 65535
 
 
 def test_sizes_and_rounding():

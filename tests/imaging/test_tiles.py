@@ -138,7 +138,7 @@ def _span(axis, start, stop):
 
 def test_a_wide_picture_has_flat_bands(make):
     info = make("rgb", False, "uint16")[0].with_size(40_000, 40_000)
-    enlarger = Enlarger(info, (160_000, 160_000), find_network("bicubic", 4))
+    enlarger = Enlarger(info, info.with_size(160_000, 160_000), find_network("bicubic", 4))
     rows, columns = enlarger._step
     assert rows * 160_000 * 3 * 2 <= 64 << 20
     assert columns == 1024

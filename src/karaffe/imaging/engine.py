@@ -65,7 +65,7 @@ class Enlarger:
     """One enlargement of one image.
 
     Args:
-        info: The source (with the value range to use). size: Target rows and columns.
+        info: The source (with the value range to use). target: What is made: its size, type and value range.
         network: What computes. tile: Source pixels a side, ``"auto"``, or 0 for the whole image at once.
         name: The image in error messages.
 
@@ -74,14 +74,15 @@ class Enlarger:
     """
 
     def __init__(
-        self, info: ImageInfo, size: tuple[int, int], network: Network, tile: Tile = "auto", name: str = "image"
+        self, info: ImageInfo, target: ImageInfo, network: Network, tile: Tile = "auto", name: str = "image"
     ) -> None:
         check_tile(tile)
         self.info, self.network, self.name = info, network, name
-        self.target = info.with_size(*size)
-        self.rows = Axis(info.height, size[0], network.factor, network.kernel)
-        self.columns = Axis(info.width, size[1], network.factor, network.kernel)
-        self._identity = network.function is None and size == (info.height, info.width)
+        self.target = target
+        self.rows = Axis(info.height, target.height, network.factor, network.kernel)
+        self.columns = Axis(info.width, target.width, network.factor, network.kernel)
+        same = (info.height, info.width, info.dtype) == (target.height, target.width, target.dtype)
+        self._identity = network.function is None and same
         # What a visible target looks at, and as far again around it, where the overshoot of alpha is still visible.
         self._reach = 2 * (network.halo + max(self.rows.reach, self.columns.reach))
         holes = info.dtype.kind == "f" or info.nodata is not None or info.has_alpha
@@ -131,7 +132,7 @@ class Enlarger:
         return low, reader.read(Window(low, 0, high - low, self.info.width), frame)
 
     def _band(self, source: Array, start: int, top: int, bottom: int) -> Array:
-        out = np.empty((bottom - top, self.target.width, self.info.bands), self.info.dtype)
+        out = np.empty((bottom - top, self.target.width, self.info.bands), self.target.dtype)
         for left in range(0, self.target.width, self._step[1]):
             right = min(left + self._step[1], self.target.width)
             self._tile(source, start, _Box(top, bottom, left, right), out, top)
@@ -169,7 +170,7 @@ class Enlarger:
             y = y[:, rows.offset : rows.offset + rows.length, columns.offset : columns.offset + columns.length]
             y = self.rows.resample(y, 1, box.top, box.bottom)
             y = self.columns.resample(y, 2, box.left, box.right)
-        result = away_from_nodata(from_unit(y, self.info), self.info)
+        result = away_from_nodata(from_unit(y, self.target), self.target)
         if gone.any():
             below = np.ix_(
                 self.rows.nearest(box.top, box.bottom) - low[0],

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from karaffe.errors import ArgumentError, DtypeError, ShapeError
-from karaffe.imaging.arrays import ArrayReader, ArrayWriter
+from karaffe.errors import DtypeError, ShapeError
+from karaffe.imaging.arrays import ArrayReader, ArrayWriter, array_info
 from karaffe.imaging.engine import Enlarger, Tile
 from karaffe.imaging.formats._pillow import array_image, image_array, image_info
 from karaffe.imaging.geometry import wanted_size
-from karaffe.imaging.info import Array, ImageInfo, dtype_range
+from karaffe.imaging.info import Array, ImageInfo
 from karaffe.imaging.network import find_network
 from karaffe.imaging.values import check_range, compute_dtype
 
@@ -40,7 +40,7 @@ def upscale(
     """Enlarge (or reduce) an image and return the same kind of object.
 
     Values ``v`` are mapped by ``(v - lo) / (hi - lo)``, enlarged, mapped back; integers are rounded half up and
-    clipped to ``[lo, hi]``, floats are not. NaN, infinities and ``nodata`` stay where they are and do not bleed.
+    clipped to their type, floats are not. NaN, infinities and ``nodata`` stay where they are and do not bleed.
     Tiled results equal untiled ones: within 1e-5 of the range for floats, one count for integers.
 
     Args:
@@ -70,7 +70,7 @@ def upscale(
         device = image.device
     factor = max(rows_columns[0] / info.height, rows_columns[1] / info.width)
     network = find_network(model, factor, compute_dtype(info), device, backend)
-    enlarger = Enlarger(info, rows_columns, network, tile)
+    enlarger = Enlarger(info, info.with_size(*rows_columns), network, tile)
     writer = ArrayWriter(enlarger.target)
     for _ in enlarger.run(ArrayReader(frames, info), writer):
         pass
@@ -91,37 +91,12 @@ def _unpack(image: Any, alpha: bool) -> _Unpacked:
     )
 
 
-def _describe(frames: Array, alpha: bool) -> ImageInfo:
-    count, height, width, bands = frames.shape
-    if 0 in frames.shape:
-        raise ShapeError(f"image must have at least one pixel and channel, got {frames.shape[1:]}")
-    if alpha and bands not in (2, 4):
-        raise ArgumentError(f"alpha=True needs 2 or 4 channels, got {bands}")
-    mask = frames.dtype == bool
-    if frames.dtype.kind not in "biuf" or frames.dtype.itemsize > 8:
-        raise DtypeError(f"image must hold integers, floats or booleans, got {frames.dtype}")
-    if frames.dtype.kind in "iu" and frames.dtype.itemsize == 8:
-        raise DtypeError(f"image must hold integers of at most 32 bits, got {frames.dtype}")
-    colours = bands - alpha
-    return ImageInfo(
-        width=width,
-        height=height,
-        bands=bands,
-        dtype=np.dtype(np.uint8) if mask else frames.dtype.newbyteorder("="),
-        bits=1 if mask else 8 * frames.dtype.itemsize,
-        colour={1: "grey", 3: "rgb"}.get(colours, "bands"),  # type: ignore[arg-type]
-        has_alpha=alpha,
-        value_range=dtype_range(frames.dtype),
-        frames=count,
-    )
-
-
 def _unpack_numpy(image: Array, alpha: bool) -> _Unpacked:
     if image.ndim not in (2, 3):
         raise ShapeError(f"a NumPy image must be (H, W) or (H, W, C), got {image.shape}")
     flat = image.ndim == 2
     frames = image[None, :, :, None] if flat else image[None]
-    info = _describe(frames, alpha)
+    info = array_info(frames, alpha=alpha)
 
     def repack(result: Array, _: ImageInfo) -> Array:
         return (result[0, :, :, 0] if flat else result[0]).astype(image.dtype, copy=False)
@@ -135,7 +110,7 @@ def _unpack_tensor(image: Tensor, alpha: bool) -> _Unpacked:
     single = image.ndim == 3
     pixels = image.detach().float() if image.dtype == torch.bfloat16 else image.detach()
     frames = (pixels[None] if single else pixels).permute(0, 2, 3, 1).cpu().numpy()
-    info = _describe(frames, alpha)
+    info = array_info(frames, alpha=alpha)
 
     def repack(result: Array, _: ImageInfo) -> Tensor:
         enlarged = torch.from_numpy(result).permute(0, 3, 1, 2).to(image.device, image.dtype).contiguous()

@@ -53,10 +53,12 @@ class ImageInfo:
         has_alpha: The last band is opacity, not premultiplied.
         value_range: Values that stand for black and white (of every band).
         unbounded: Floating values outside ``value_range`` are usual in this format (scene-linear light).
+        labels: Values are names (classes of a map), which must not be mixed; only nearest neighbour enlarges them.
         frames: Pages, slices or time points, all of one size and type.
         format: Name in the registry of formats, ``""`` for an array in memory.
         icc: ICC profile. exif: EXIF as a TIFF structure, without the ``Exif\\0\\0`` prefix, orientation 1.
         xmp: XMP packet. dpi: Pixels an inch (horizontal, vertical). nodata: The value that marks absent pixels.
+        history: What was done to make the image, for formats that record it.
         extras: What only the format itself understands (compression, geotransform, headers), handed to its
             writer.
     """
@@ -70,6 +72,7 @@ class ImageInfo:
     has_alpha: bool = False
     value_range: tuple[float, float] = (0.0, 1.0)
     unbounded: bool = False
+    labels: bool = False
     frames: int = 1
     format: str = ""
     icc: bytes | None = None
@@ -77,6 +80,7 @@ class ImageInfo:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     nodata: float | None = None
+    history: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -12,10 +12,12 @@ from typing import cast
 import torch
 from torch import nn
 
+from karaffe import __version__
 from karaffe.errors import FileError
 from karaffe.imaging.engine import Enlarger, Tile, check_tile
 from karaffe.imaging.files import open_reader, open_writer
 from karaffe.imaging.geometry import wanted_size
+from karaffe.imaging.info import ImageInfo
 from karaffe.imaging.network import find_network
 from karaffe.imaging.values import check_range, compute_dtype
 from karaffe.models import describe_model
@@ -112,11 +114,18 @@ def run_file(
             info = replace(info, value_range=settings.value_range)
         size = wanted_size((info.height, info.width), settings.scale, settings.size)
         factor = max(size[0] / info.height, size[1] / info.width)
-        network = find_network(settings.model, factor, compute_dtype(info), settings.device, settings.backend)
-        enlarger = Enlarger(info, size, network, settings.tile, str(source))
+        model = "nearest" if info.labels else settings.model
+        network = find_network(model, factor, compute_dtype(info), settings.device, settings.backend)
+        made = replace(info.with_size(*size), history=_history(model, info, size))
+        enlarger = Enlarger(info, made, network, settings.tile, str(source))
         total = size[0] * size[1] * info.frames
         with open_writer(target, enlarger.target, overwrite=overwrite) as writer:
             for done in enlarger.run(reader, writer):
                 yield Advance(done, total)
     seconds = time.perf_counter() - started
     return FileSummary(source, target, (info.height, info.width), size, info.frames, info.bands, seconds)
+
+
+def _history(model: str | nn.Module, info: ImageInfo, size: tuple[int, int]) -> str:
+    name = model if isinstance(model, str) else type(model).__name__
+    return f"karaffe {__version__}: {name}, {info.height} x {info.width} to {size[0]} x {size[1]} pixels"

@@ -1,7 +1,8 @@
 """Stored values to the network's [0, 1] and back, and pixels that are not there.
 
 One affine map an image, ``x = (v - lo) / (hi - lo)`` with the declared ``value_range``, inverted by
-``v = x (hi - lo) + lo``; integers are rounded half up and clipped to the range, floats are left as they come.
+``v = x (hi - lo) + lo``; integers are rounded half up and clipped to what their declared bits can hold, floats are left
+as they come.
 
 Absent pixels (NaN, infinities, the nodata value; for colours, full transparency) are filled from the nearest
 present ones before the network sees them, so that nothing bleeds; afterwards the absent ones get the stored value
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from karaffe.errors import ArgumentError
-from karaffe.imaging.info import Array, ImageInfo
+from karaffe.imaging.info import Array, ImageInfo, dtype_range
 
 
 def compute_dtype(info: ImageInfo) -> torch.dtype:
@@ -43,7 +44,7 @@ def from_unit(x: Tensor, info: ImageInfo) -> Array:
     if (low, high) != (0.0, 1.0):
         values = values * (high - low) + low
     if info.dtype.kind != "f":
-        values = np.clip(np.floor(values + 0.5), min(low, high), max(low, high))
+        values = np.clip(np.floor(values + 0.5), *dtype_range(info.dtype, info.bits))
     return values.astype(info.dtype)
 
 
