@@ -7,6 +7,7 @@
 from karaffe.ops.backends import Backend, backends, cpu, use_backend
 from karaffe.ops.carafe import carafe
 from karaffe.ops.correlate import correlate
+from karaffe.ops.local_attention import local_attention
 from karaffe.ops.reassemble import reassemble
 from karaffe.ops.reassemble_logits import reassemble_logits
 from karaffe.ops.scatter import scatter
@@ -16,6 +17,7 @@ __all__ = [
     "backends",
     "carafe",
     "correlate",
+    "local_attention",
     "reassemble",
     "reassemble_logits",
     "scatter",

@@ -59,10 +59,11 @@ def spatial_pair(x: Tensor, y: Tensor, x_name: str, y_name: str) -> int:
     return dims
 
 
-def divisible_groups(channels: int, groups: int, name: str) -> None:
+def divisible_groups(channels: int, groups: int, name: str, argument: str = "groups") -> None:
     if not isinstance(groups, int) or groups < 1 or channels % groups:
         raise ArgumentError(
-            f"groups must be a positive int that divides the {channels} channels of {name}; got {groups=}"
+            f"{argument} must be a positive int that divides the {channels} channels of {name}; "
+            f"got {argument}={groups!r}"
         )
 
 
@@ -85,11 +86,12 @@ def geometry(
     dims: int,
     kernel_size: int | Sequence[int],
     dilation: int | Sequence[int],
-    padding_mode: str,
-    alignment: str,
+    padding_mode: str = "zeros",
+    alignment: str = "corner",
+    padding_modes: Sequence[str] = PADDING_MODES,
 ) -> tuple[list[int], list[int]]:
     """``kernel_size`` and ``dilation`` an axis, after checking everything that does not depend on tensors."""
-    choice(padding_mode, PADDING_MODES, "padding_mode")
+    choice(padding_mode, padding_modes, "padding_mode")
     choice(alignment, ALIGNMENTS, "alignment")
     return per_axis(kernel_size, dims, "kernel_size"), per_axis(dilation, dims, "dilation")
 
@@ -106,6 +108,13 @@ def same_targets(x: Tensor, y: Tensor, x_name: str, y_name: str) -> None:
     if x.shape[2:] != y.shape[2:]:
         raise ShapeError(
             f"{x_name} and {y_name} must have the same target sizes; got {tuple(x.shape[2:])} and {tuple(y.shape[2:])}"
+        )
+
+
+def same_sizes(x: Tensor, y: Tensor, x_name: str, y_name: str) -> None:
+    if x.shape[2:] != y.shape[2:]:
+        raise ShapeError(
+            f"{x_name} and {y_name} must have the same sizes; got {tuple(x.shape[2:])} and {tuple(y.shape[2:])}"
         )
 
 

@@ -45,7 +45,7 @@ def one_level(function: type[torch.autograd.Function]) -> Callable[..., Any]:
 
     ``Function.apply`` itself would see the outer functorch levels, which the dispatcher handles already, and refuse.
     """
-    apply: Callable[..., Any] = super(torch.autograd.Function, function).apply
+    apply: Callable[..., Any] = super(torch.autograd.Function, function).apply  # type: ignore[misc]
 
     def call(*arguments: Any) -> Any:
         if torch._C._are_functorch_transforms_active():
@@ -69,6 +69,13 @@ def untracked(*tensors: Tensor | None) -> bool:
         and forward_ad._current_level < 0
         and not needs_grad(*tensors)
     )
+
+
+def differentiated(*tensors: Tensor | None) -> bool:
+    """Somebody differentiates or maps this call; true also of tensors that are being traced with a tangent."""
+    if torch._C._are_functorch_transforms_active() or needs_grad(*tensors):
+        return True
+    return any(t is not None and torch._VF._unpack_dual(t, level=0)[1] is not None for t in tensors)
 
 
 def completed(op: Operator) -> Callable[[Arguments], Arguments]:

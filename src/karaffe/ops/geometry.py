@@ -7,6 +7,8 @@ for a tap outside under ``padding_mode="zeros"``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -54,9 +56,42 @@ def tap_table(centre: Tensor, size: int, kernel_size: int, dilation: int, paddin
     """Source index of every tap of every target, int64 ``(len(centre), kernel_size)``.
 
     Tap ``i`` lies at ``centre + (i - (k - 1) // 2)·dilation``: an even kernel reaches one further to the right.
+    Under ``"shift"`` the whole window is moved along its own residue class modulo the dilation until no tap is
+    outside; that takes a class of at least ``kernel_size`` pixels (:func:`shift_fits`).
     """
+    if padding_mode == "shift":
+        residue = torch.remainder(centre, dilation)
+        length = floor_divide(size - 1 - residue, dilation) + 1
+        first = floor_divide(centre, dilation) - (kernel_size - 1) // 2
+        first = torch.minimum(first, length - kernel_size).clamp(min=0)
+        taps = torch.arange(kernel_size, device=centre.device)
+        return (first[:, None] + taps) * dilation + residue[:, None]
     taps = (torch.arange(kernel_size, device=centre.device) - (kernel_size - 1) // 2) * dilation
     return fold_into(centre[:, None] + taps, size, padding_mode)
+
+
+def shift_fits(size: int, kernel_size: int, dilation: int) -> bool:
+    """Whether every residue class modulo ``dilation`` has ``kernel_size`` pixels or more."""
+    return size // dilation >= kernel_size
+
+
+def inside(
+    sizes: Sequence[int],
+    targets: Sequence[int],
+    kernel_size: Sequence[int],
+    dilation: Sequence[int],
+    alignment: str,
+    device: torch.device,
+) -> Tensor:
+    """Which taps fall into the source map, bool ``(taps, *targets)``, taps in row-major order."""
+    dims = len(sizes)
+    found = torch.ones((1,) * (2 * dims), dtype=torch.bool, device=device)
+    for axis, (size, target, k, d) in enumerate(zip(sizes, targets, kernel_size, dilation, strict=True)):
+        centre = source_index(size, target, alignment, device)
+        shape = [1] * (2 * dims)
+        shape[axis], shape[dims + axis] = k, target
+        found = found & (tap_table(centre, size, k, d, "zeros") < size).mT.reshape(shape)
+    return found.flatten(0, dims - 1)
 
 
 def integer_factor(size: int, target: int, alignment: str) -> int | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
-import torch
 from torch import Tensor
 
 from karaffe.errors import ArgumentError, ShapeError
 from karaffe.ops import checks
-from karaffe.ops.geometry import source_index
+from karaffe.ops.backends import implementation, reference_logits
+from karaffe.ops.backends.contractions import FORMULAS
+from karaffe.ops.fused import REASSEMBLE_LOGITS
+from karaffe.ops.geometry import PADDING_MODES, source_index
+from karaffe.ops.normalize import NORMALIZERS, UNIT_SUM, normalize, shuffle
 from karaffe.ops.reassemble import reassemble
-
-NORMALIZERS = ("softmax", "sigmoid", "sigmoid_norm", "sum", "none")
 
 
 def reassemble_logits(
@@ -63,63 +65,45 @@ def reassemble_logits(
     """
     dims = checks.spatial_pair(input, logits, "input", "logits")
     checks.same_targets(input, logits, "input", "logits")
+    kernel, spacing = checks.geometry(dims, kernel_size, dilation, padding_mode, padding_modes=(*PADDING_MODES, "mask"))
     factors = checks.per_axis(scale_factor, dims, "scale_factor")
     normalizer = normalizer if normalizer is not None else "none"
     checks.choice(normalizer, NORMALIZERS, "normalizer")
-    taps = math.prod(checks.per_axis(kernel_size, dims, "kernel_size"))
+    if padding_mode == "mask" and normalizer not in UNIT_SUM:
+        raise ArgumentError(f"padding_mode='mask' needs a normalizer that sums to one; got {normalizer=}")
+    checks.same_kind(input, logits, "input", "logits")
     checks.divisible_groups(input.shape[1], groups, "input")
-    expected = groups * taps * math.prod(factors)
+    checks.non_empty(input, "input")
+    _logits_channels(logits, groups, math.prod(kernel), math.prod(factors))
+    targets = [size * factor for size, factor in zip(input.shape[2:], factors, strict=True)]
+    if size is not None and list(size) != targets:
+        checks.source_sizes(size, dims, "size")
+        weights = normalize(logits.unflatten(1, (groups, math.prod(kernel), math.prod(factors))), normalizer, 2).weights
+        return reassemble(
+            input,
+            at_size(shuffle(weights.flatten(1, 3), factors), size),
+            kernel,
+            groups=groups,
+            dilation=spacing,
+            padding_mode="renormalize" if padding_mode == "mask" else padding_mode,
+            backend=backend,
+        )
+    formula = partial(reference_logits.reassemble_logits, FORMULAS)
+    call = implementation(backend, input, REASSEMBLE_LOGITS, formula)
+    return call(input, logits, kernel, factors, groups, spacing, padding_mode, normalizer)
+
+
+def _logits_channels(logits: Tensor, groups: int, taps: int, phases: int) -> None:
+    expected = groups * taps * phases
     if logits.shape[1] != expected:
         raise ShapeError(
-            f"logits must have groups * taps * sub-pixels = {groups} * {taps} * {math.prod(factors)} = {expected} "
+            f"logits must have groups * taps * sub-pixels = {groups} * {taps} * {phases} = {expected} "
             f"channels; got {logits.shape[1]} ({tuple(logits.shape)})"
         )
-    if padding_mode == "mask":
-        if normalizer not in ("softmax", "sigmoid_norm", "sum"):
-            raise ArgumentError(f"padding_mode='mask' needs a normalizer that sums to one; got {normalizer=}")
-        padding_mode = "renormalize"
-    weights = normalize(logits.unflatten(1, (groups, taps, math.prod(factors))), normalizer, 2).flatten(1, 3)
-    kernels = shuffle(weights, factors)
-    if size is not None:
-        kernels = at_size(kernels, size, dims)
-    return reassemble(
-        input,
-        kernels,
-        kernel_size,
-        groups=groups,
-        dilation=dilation,
-        padding_mode=padding_mode,
-        backend=backend,
-    )
 
 
-def normalize(logits: Tensor, normalizer: str, dim: int) -> Tensor:
-    """The kernels' values along ``dim`` from their logits."""
-    if normalizer == "softmax":
-        return logits.softmax(dim)
-    if normalizer in ("sigmoid", "sigmoid_norm"):
-        logits = logits.sigmoid()
-    return logits / logits.sum(dim, keepdim=True) if normalizer in ("sigmoid_norm", "sum") else logits
-
-
-def shuffle(x: Tensor, factors: Sequence[int]) -> Tensor:
-    """Pixel-shuffle in any number of axes: ``(N, M·S, *sizes)`` -> ``(N, M, *(sizes · factors))``."""
-    if math.prod(factors) == 1:
-        return x
-    if len(factors) == 2 and factors[0] == factors[1]:
-        return torch.nn.functional.pixel_shuffle(x, factors[0])
-    dims = len(factors)
-    x = x.unflatten(1, (-1, *factors))
-    axes = [axis for a in range(dims) for axis in (2 + dims + a, 2 + a)]
-    x = x.permute(0, 1, *axes)
-    for axis in range(dims):
-        x = x.flatten(2 + axis, 3 + axis)
-    return x
-
-
-def at_size(kernels: Tensor, size: Sequence[int], dims: int) -> Tensor:
+def at_size(kernels: Tensor, size: Sequence[int]) -> Tensor:
     """The kernel map read at another target size by the nearest kernel to the upper left."""
-    checks.source_sizes(size, dims, "size")
     for axis, target in enumerate(size):
         have = kernels.shape[2 + axis]
         if have != target:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -16,6 +17,8 @@ from karaffe.errors import BackendError, unknown_name
 from karaffe.ops.backends import cpu
 
 __all__ = ["Backend", "backends", "use_backend", "why_not"]
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,8 @@ def use_backend(name: str | None) -> Iterator[None]:
 
 
 def implementation(
-    backend: str | None, x: Tensor, operator: Callable[..., Tensor], formula: Callable[..., Tensor]
-) -> Callable[..., Tensor]:
+    backend: str | None, x: Tensor, operator: Callable[..., Result], formula: Callable[..., Result]
+) -> Callable[..., Result]:
     """What to call: the dispatched ``operator``, or its ``formula`` where the reference is asked for."""
     name = backend if backend is not None else _forced
     if name is None:
