@@ -23,7 +23,7 @@ from karaffe.imaging.libraries import library
 from karaffe.imaging.orientation import stored_window, upright
 from karaffe.imaging.protocols import BaseReader
 
-_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _COLOURS: dict[int, Colour] = {_WHITE: "grey", _BLACK: "grey", _RGB: "rgb", _CMYK: "cmyk", _YCBCR: "rgb"}
 _INCHES = {2: 1.0, 3: 2.54}
@@ -222,7 +222,7 @@ FORMATS = (
     Format(
         name="tiff",
         suffixes=(".tif", ".tiff"),
-        matches=lambda head, path: head[:4] in _MAGIC,
+        matches=lambda head, path: head[:4] in MAGIC,
         read=TiffReader,
         write=TiffWriter,
         refuses=_refuses,
