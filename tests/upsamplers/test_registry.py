@@ -112,13 +112,19 @@ def test_guide_channels_are_one_vocabulary():
     assert isinstance(create_upsampler("carafe", 8, guide_channels=3), CARAFE)
 
 
+def test_axes_are_one_vocabulary():
+    assert create_upsampler("dysample", 8, dims=2)(torch.randn(1, 8, 4, 4)).shape == (1, 8, 8, 8)
+    with pytest.raises(ArgumentError, match=r"upsampler 'dysample' has dims=\(2,\); got dims=3"):
+        create_upsampler("dysample", 8, dims=3)
+
+
 def test_a_description_says_everything():
     text = str(describe_upsampler("carafe"))
     for part in ("softmax", "ICCV 2019", "74,148 parameters", "99,584 multiply-adds", "convex", "up_kernel"):
         assert part in text
 
 
-@pytest.mark.parametrize("name", ["bilinear", "carafe", "resize-conv"])
+@pytest.mark.parametrize("name", ["bilinear", "carafe", "resize-conv", "dysample"])
 def test_arguments_of_a_call(name):
     m = create_upsampler(name, 8)
     x = torch.randn(1, 8, 5, 7)
@@ -146,6 +152,23 @@ def test_cropped_targets():
     assert torch.equal(m(x, size=(7, 10)), m(x)[:, :, :7])
     with pytest.raises(ArgumentError, match=r"cannot give \(6, 10\) from \(4, 5\); accepted an axis: 7 to 8, 9 to 10"):
         m(x, size=(6, 10))
+
+
+def test_guides():
+    m = create_upsampler("fade-lite", 8)
+    x, guide = torch.randn(1, 8, 4, 5), torch.randn(1, 8, 8, 10)
+    assert m(x, guide).shape == guide.shape
+    assert m(x, guide[:, :, :7], size=(7, 10)).shape == (1, 8, 7, 10)
+    for wrong, error, message in (
+        (None, ShapeError, r"FADELite needs a guide \(1, 8, 8, 10\) at the target size; got none"),
+        (guide[:, :3], ShapeError, r"must be \(1, 8, 8, 10\); got \(1, 3, 8, 10\)"),
+        (guide[:, :, :7], ShapeError, r"got \(1, 8, 7, 10\); size=guide.shape\[2:\] makes the guide's size the target"),
+        (guide[0], ShapeError, "must be"),
+        (guide.expand(2, -1, -1, -1), ShapeError, "must be"),
+        (guide.long(), DtypeError, "floating"),
+    ):
+        with pytest.raises(error, match=message):
+            m(x, wrong)
 
 
 @pytest.mark.parametrize("factor", [0, -2, float("nan"), float("inf"), "2", True, (2, 2, 2), ()])

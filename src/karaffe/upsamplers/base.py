@@ -41,8 +41,9 @@ class Upsampler(nn.Module, ABC):
 
     Attributes:
         channels, scale_factor, dims, guide_channels: as given, with the defaults filled in.
-        sizes: which targets the method can do: ``"any"``; ``"crop"``: those for which ``ceil(H' / s) = H``, computed
-            as the bottom and right of ``s * H`` cropped; ``"exact"``: only ``s * H``.
+        sizes: which targets the method can do: ``"any"``; ``"crop"``: those for which ``ceil(H' / s) = H``, as the
+            bottom and right of ``s * H`` cropped; ``"pooled"``: those that pooling by s reduces to H,
+            ``floor(H' / s) = H``; ``"exact"``: one.
         needs_guide: whether the method reads a guide; the others ignore it.
 
     Raises:
@@ -163,11 +164,12 @@ class Upsampler(nn.Module, ABC):
             raise ArgumentError(f"target sizes must be at least 1; got {tuple(targets)} for input {tuple(sizes)}")
         if self.sizes == "any":
             return
-        whole = [math.ceil(f) for f in self.factors(dims)]
-        largest = [n * f for n, f in zip(sizes, whole, strict=True)]
-        least = [m if self.sizes == "exact" else m - f + 1 for m, f in zip(largest, whole, strict=True)]
-        if any(not low <= t <= high for low, t, high in zip(least, targets, largest, strict=True)):
-            accepted = ", ".join(str(b) if a == b else f"{a} to {b}" for a, b in zip(least, largest, strict=True))
+        usual = self.target_sizes(sizes, None)
+        reach = [math.ceil(f) - 1 for f in self.factors(dims)]
+        below, above = (reach if self.sizes == which else [0] * dims for which in ("crop", "pooled"))
+        bounds = [(u - b, u + a) for u, b, a in zip(usual, below, above, strict=True)]
+        if any(not low <= t <= high for t, (low, high) in zip(targets, bounds, strict=True)):
+            accepted = ", ".join(str(low) if low == high else f"{low} to {high}" for low, high in bounds)
             raise ArgumentError(
                 f"{type(self).__name__} with scale_factor={self.scale_factor} cannot give {tuple(targets)} from "
                 f"{tuple(sizes)}; accepted an axis: {accepted}"

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from karaffe import ops
 from karaffe.errors import ArgumentError
-from karaffe.ops.reassemble_logits import NORMALIZERS
-from karaffe.upsamplers.base import CONVOLUTIONS, ScaleFactor, Upsampler, one_of, positive
+from karaffe.ops.normalize import NORMALIZERS, normalize, shuffle
+from karaffe.upsamplers.base import CONVOLUTIONS, ScaleFactor, Size, Upsampler, one_of, positive
 from karaffe.upsamplers.registry import register
+from karaffe.upsamplers.sampling import read_at
 from karaffe.upsamplers.starts import phase_kernels, softmax_logits
 
 PADDING_MODES = ("zeros", "replicate", "reflect", "mask")
 # Weights of the encoder start this far from zero: the kernels begin as their bias says (paper, section 3.2).
 ENCODER_STD = 1e-3
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "silu": F.silu}
+NORMS: tuple[Any, ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def check_kernel(value: int, name: str) -> int:
@@ -35,8 +41,9 @@ def reset_content_encoder(compressor: nn.Module, encoder: nn.Module, std: float 
     """Xavier for the compressor, nearly zero for the encoder, zero biases."""
     nn.init.xavier_uniform_(compressor.weight)  # type: ignore[arg-type]
     nn.init.normal_(encoder.weight, std=std)  # type: ignore[arg-type]
-    nn.init.zeros_(compressor.bias)  # type: ignore[arg-type]
-    nn.init.zeros_(encoder.bias)  # type: ignore[arg-type]
+    for layer in (compressor, encoder):
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 @register(
@@ -83,6 +90,9 @@ class CARAFE(Upsampler):
         init_floor: weight that the taps which an interpolation leaves empty share at the start; it is what makes
             them learnable, and about how far the start is from the interpolation.
         normalizer: ``"softmax"``, or from the paper's ablation ``"sigmoid"`` and ``"sigmoid_norm"``.
+        activation: ``"relu"`` or ``"silu"`` behind W, and ``norm=True``: batch normalisation behind W and E; neither is
+            the paper's, but widespread copies have them, whose checkpoints :func:`load_checkpoint` reads.
+        out_channels: end with a 1x1 convolution to this many channels, as other copies do; ``None``: without one.
         dims: number of spatial axes, 1 to 3.
 
     Raises:
@@ -103,6 +113,9 @@ class CARAFE(Upsampler):
         padding_mode: str | None = None,
         init_floor: float = 1e-4,
         normalizer: str = "softmax",
+        activation: str | None = None,
+        norm: bool = False,
+        out_channels: int | None = None,
         dims: int = 2,
     ) -> None:
         super().__init__(channels, scale_factor, dims=dims)
@@ -115,27 +128,37 @@ class CARAFE(Upsampler):
         self.padding_mode = padding_mode or ("zeros" if init == "paper" else "replicate")
         self.normalizer = one_of(normalizer, NORMALIZERS, "normalizer")
         self.init_floor = init_floor
-        self._check_options()
+        self.activation = None if activation is None else one_of(activation, tuple(ACTIVATIONS), "activation")
+        self._check_options(norm or out_channels is not None)
         self.sub_pixels = tuple(math.ceil(f) for f in self.factors(dims))
         self.taps = up_kernel**dims
         convolution = CONVOLUTIONS[dims - 1]
-        self.channel_compressor = convolution(channels, compressed_channels, 1)
+        self.channel_compressor = convolution(channels, compressed_channels, 1, bias=not norm)
         self.content_encoder = convolution(
             compressed_channels,
             up_group * self.taps * math.prod(self.sub_pixels),
             encoder_kernel,
             padding=(encoder_kernel - 1) * encoder_dilation // 2,
             dilation=encoder_dilation,
+            bias=not norm,
         )
+        if norm:
+            self.compressor_norm = NORMS[dims - 1](compressed_channels)
+            self.encoder_norm = NORMS[dims - 1](self.content_encoder.out_channels)
+        self.norm = norm
+        self.output = None if out_channels is None else convolution(channels, out_channels, 1)
         self.reset_parameters()
 
-    def _check_options(self) -> None:
+    def _check_options(self, extended: bool) -> None:
         check_groups(self.channels, self.up_group, "up_group")
         one_of(self.padding_mode, PADDING_MODES, "padding_mode")
         if not 0 < self.init_floor < 1:
             raise ArgumentError(f"init_floor must be between 0 and 1; got init_floor={self.init_floor!r}")
-        if self.init != "paper" and self.normalizer != "softmax":
-            raise ArgumentError(f"init={self.init!r} needs normalizer='softmax'; got {self.normalizer!r}")
+        if self.init != "paper" and (self.normalizer != "softmax" or extended):
+            raise ArgumentError(
+                f"init={self.init!r} needs normalizer='softmax', norm=False and out_channels=None; "
+                f"got normalizer={self.normalizer!r}"
+            )
 
     def reset_parameters(self) -> None:
         if self.init == "paper":
@@ -149,11 +172,28 @@ class CARAFE(Upsampler):
 
     def kernel_logits(self, x: Tensor) -> Tensor:
         """Encode ``x`` into ``(N, up_group * taps * sub-pixels, *sizes)``; channels ordered as pixel-shuffle reads."""
-        logits: Tensor = self.content_encoder(self.channel_compressor(x))
-        return logits
+        x = self.channel_compressor(x)
+        if self.norm:
+            x = self.compressor_norm(x)
+        if self.activation is not None:
+            x = ACTIVATIONS[self.activation](x)
+        x = self.content_encoder(x)
+        return self.encoder_norm(x) if self.norm else x
+
+    def kernels(self, x: Tensor, *, size: Size | None = None) -> Tensor:
+        """The kernels that a call would apply: ``(N, up_group, taps, *targets)``, taps row-major.
+
+        Arguments and errors as in a call. Taps outside the map are listed as they are, whatever ``padding_mode``.
+        """
+        targets = self.target_sizes(x.shape[2:], size)
+        self.check_targets(x.shape[2:], targets, self.check_input(x))
+        logits = self.kernel_logits(x).unflatten(1, (self.up_group, self.taps, -1))
+        weights = normalize(logits, self.normalizer, 2).weights.flatten(1, 3)
+        finished = shuffle(weights, self.sub_pixels)
+        return read_at(finished, targets).unflatten(1, (self.up_group, self.taps))
 
     def upsample(self, x: Tensor, guide: Tensor | None, targets: tuple[int, ...]) -> Tensor:
-        return ops.reassemble_logits(
+        y = ops.reassemble_logits(
             x,
             self.kernel_logits(x),
             self.up_kernel,
@@ -163,13 +203,15 @@ class CARAFE(Upsampler):
             padding_mode=self.padding_mode,
             normalizer=self.normalizer,
         )
+        return y if self.output is None else self.output(y)
 
     def macs(self, sizes: tuple[int, ...], targets: tuple[int, ...]) -> int:
         c, m = self.content_encoder.in_channels, self.content_encoder.out_channels
         source = math.prod(sizes) * (
             self.channel_compressor.in_channels * c + c * self.encoder_kernel ** len(sizes) * m
         )
-        return source + math.prod(targets) * self.taps * self.channel_compressor.in_channels
+        final = 0 if self.output is None else self.output.weight.numel()
+        return source + math.prod(targets) * (self.taps * self.channel_compressor.in_channels + final)
 
     def extra_repr(self) -> str:
         return (

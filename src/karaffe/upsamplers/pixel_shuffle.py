@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from karaffe.errors import ArgumentError
-from karaffe.ops.reassemble_logits import shuffle
+from karaffe.ops.normalize import shuffle
 from karaffe.upsamplers.base import CONVOLUTIONS, ScaleFactor, Upsampler, crop, one_of, whole_factors
 from karaffe.upsamplers.carafe import check_kernel
 from karaffe.upsamplers.registry import register

@@ -15,7 +15,7 @@ from karaffe.errors import ArgumentError, unknown_name
 from karaffe.upsamplers.base import Cost, ScaleFactor, Size, Upsampler
 
 INITS = ("paper", "bilinear", "nearest")
-SIZES = ("any", "crop", "exact")
+SIZES = ("any", "crop", "pooled", "exact")
 EXPORTS = ("compile", "export", "onnx")
 
 
@@ -98,6 +98,10 @@ class UpsamplerInfo:
         """Make the module; arguments and errors as :func:`create_upsampler`."""
         if not self.needs_guide:
             options.pop("guide_channels", None)
+        if options.get("dims") not in (None, *self.dims):
+            raise ArgumentError(f"upsampler {self.name!r} has dims={self.dims}; got dims={options['dims']!r}")
+        if "dims" not in self.options:
+            options.pop("dims", None)
         for option in options:
             if option not in self.options:
                 raise unknown_name(f"option of upsampler {self.name!r}", option, self.options)
@@ -186,8 +190,8 @@ def create_upsampler(name: str, channels: int, scale_factor: ScaleFactor = 2, **
         name: one of :func:`list_upsamplers`.
         channels: of the map to enlarge.
         scale_factor: a positive number, or one an axis.
-        options: the method's own, see ``describe_upsampler(name).options``. ``guide_channels`` is accepted by all,
-            and ignored by those that need no guide.
+        options: the method's own, see ``describe_upsampler(name).options``. ``guide_channels`` is accepted by all
+            and ignored by those that need no guide; ``dims`` by all that have that number of axes.
 
     Raises:
         UnknownNameError: no upsampler or option of that name; the message names close ones.

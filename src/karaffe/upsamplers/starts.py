@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 
@@ -11,20 +12,25 @@ from torch import Tensor
 from karaffe.errors import ArgumentError
 
 
-def axis_kernels(mode: str, factor: int, kernel_size: int) -> Tensor:
-    """Weights ``(factor, kernel_size)`` in float64 with which each sub-pixel of a source pixel mixes its taps.
+def axis_kernels(offset: Tensor, kernel_size: int, mode: str) -> Tensor:
+    """Weights ``(len(offset), kernel_size)`` in float64 with which interpolation mixes the taps around a pixel.
 
-    Sub-pixel ``d`` lies ``o = (d + 1/2) / s - 1/2`` source pixels from the centre; bilinear gives the tap at distance
-    ``t`` the weight ``max(0, 1 - |o - t|)``, nearest gives the centre tap 1.
+    For a target that lies ``offset`` source pixels from it, bilinear gives the tap at distance ``t`` the weight
+    ``max(0, 1 - |offset - t|)``; nearest gives the centre tap 1.
     """
     taps = torch.arange(kernel_size, dtype=torch.float64) - (kernel_size - 1) // 2
-    offset = (torch.arange(factor, dtype=torch.float64) + 0.5) / factor - 0.5
     if mode == "nearest":
         offset = torch.zeros_like(offset)
     weights = (1 - (offset[:, None] - taps).abs()).clamp(min=0)
-    if not torch.allclose(weights.sum(1), torch.ones(factor, dtype=torch.float64)):
-        raise ArgumentError(f"init={mode!r} needs a kernel of at least 3 taps an axis; got {kernel_size}")
+    if not torch.allclose(weights.sum(1), torch.ones_like(offset)):
+        reach = 2 * math.ceil(offset.abs().max().item()) + 1
+        raise ArgumentError(f"init={mode!r} needs a kernel of at least {reach} taps an axis; got {kernel_size}")
     return weights
+
+
+def sub_pixel_offsets(factor: int) -> Tensor:
+    """How far each of a source pixel's ``factor`` targets lies from its centre, in source pixels."""
+    return (torch.arange(factor, dtype=torch.float64) + 0.5) / factor - 0.5
 
 
 def phase_kernels(mode: str, factors: Sequence[int], kernel_size: Sequence[int]) -> Tensor:
@@ -36,7 +42,15 @@ def phase_kernels(mode: str, factors: Sequence[int], kernel_size: Sequence[int])
         ArgumentError: the kernel is too small to hold the interpolation.
     """
     with torch.device("cpu"):
-        tables = [axis_kernels(mode, s, k) for s, k in zip(factors, kernel_size, strict=True)]
+        tables = [axis_kernels(sub_pixel_offsets(s), k, mode) for s, k in zip(factors, kernel_size, strict=True)]
+        return reduce(_outer, tables).T
+
+
+def downward_kernels(mode: str, factors: Sequence[int], kernel_size: Sequence[int]) -> Tensor:
+    """The same for a reduction by ``factors``, around source pixel ``s * p``: ``(taps, 1)``."""
+    with torch.device("cpu"):
+        centres = [torch.tensor([(s - 1) / 2], dtype=torch.float64) for s in factors]
+        tables = [axis_kernels(o, k, mode) for o, k in zip(centres, kernel_size, strict=True)]
         return reduce(_outer, tables).T
 
 
