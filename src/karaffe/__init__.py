@@ -19,6 +19,7 @@ from karaffe.upsamplers import (
     create_upsampler,
     describe_upsampler,
     list_upsamplers,
+    load_checkpoint,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = [
     "errors",
     "find_upsamplers",
     "list_upsamplers",
+    "load_checkpoint",
     "load_original_state_dict",
     "ops",
     "replace_upsamplers",
