@@ -18,46 +18,34 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
-from karaffe.evaluation import PAPERS, imresize
+from karaffe.evaluation import PAPERS
+from karaffe.evaluation.images import Image
+from karaffe.evaluation.pictures import crop_to_multiple, expand, read_picture, reduce
 from karaffe.models import SuperResolver, create_model, describe_model
 
-Pixels = npt.NDArray[np.uint8]
+
+def pairs(folder: Path, scale: int) -> Iterator[tuple[Image, Image]]:
+    """Yield source and target of every picture of a set."""
+    recorded = folder / f"x{scale}"
+    for path in expand([recorded / "HR" if recorded.is_dir() else folder]):
+        target = crop_to_multiple(read_picture(path), scale)
+        yield read_picture(recorded / "LR" / path.name) if recorded.is_dir() else reduce(target, scale), target
 
 
-def read(path: Path) -> Pixels:
-    """Read a picture as 8-bit RGB."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def pairs(folder: Path, scale: int) -> Iterator[tuple[str, Pixels, Pixels]]:
-    """Yield name, source and target of every picture of a set."""
-    recorded = folder / f"x{scale}" / "HR"
-    for path in sorted((recorded if recorded.is_dir() else folder).glob("*.png")):
-        target = read(path)
-        if recorded.is_dir():
-            yield path.stem, read(folder / f"x{scale}" / "LR" / path.name), target
-        else:
-            height, width = (n // scale * scale for n in target.shape[:2])
-            target = target[:height, :width]
-            yield path.stem, imresize(target, size=(height // scale, width // scale)), target
-
-
-def enlarge(model: SuperResolver, source: Pixels) -> Pixels:
+def enlarge(model: SuperResolver, source: Image) -> Image:
     """Enlarge an 8-bit picture and round it to 8 bit."""
-    x = torch.from_numpy(source.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    x = torch.from_numpy(np.atleast_3d(source).astype(np.float32) / 255).permute(2, 0, 1)[None]
     with torch.no_grad():
         y = model(x)[0].permute(1, 2, 0).clamp(0, 1)
-    return (y * 255).round().to(torch.uint8).numpy()
+    return (y * 255).round().to(torch.uint8).numpy().reshape(*y.shape[:2], *source.shape[2:])
 
 
 def scores(folder: Path, scale: int, names: list[str]) -> dict[str, npt.NDArray[np.float64]]:
     """Return the mean PSNR and SSIM of each model on a set."""
     models = {name: create_model(name, scale) for name in names}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    for _, source, target in pairs(folder, scale):
+    for source, target in pairs(folder, scale):
         for name, model in models.items():
             found[name].append(PAPERS.measure(enlarge(model, source), target, scale))
     return {name: np.mean(values, axis=0) for name, values in found.items()}

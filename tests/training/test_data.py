@@ -106,14 +106,16 @@ def test_a_folder_is_read_in_order_as_rgb(tmp_path) -> None:
     assert [name for name, _ in found] == ["a.png", "b.png"]
     assert found[1][1].shape == (4, 5, 3)
     assert (found[1][1] == 7).all()
+    Image.fromarray(np.full((4, 5), 7 * 257, dtype=np.uint16)).save(tmp_path / "c.png")
+    assert (dict(read_folder(tmp_path))["c.png"] == 7).all()
 
 
 def test_folders_that_cannot_serve(tmp_path) -> None:
     with pytest.raises(FileError, match="no folder"):
         read_folder(tmp_path / "none")
-    with pytest.raises(FileError, match="no pictures in"):
+    with pytest.raises(FileError, match="holds no picture"):
         read_folder(tmp_path)
     Image.new("RGB", (64, 64)).save(tmp_path / "whole.png")
     (tmp_path / "torn.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
-    with pytest.raises(FileError, match=r"cannot read picture .*torn\.png"):
+    with pytest.raises(FileError, match=r"torn\.png"):
         read_folder(tmp_path)

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from karaffe.errors import ArgumentError, FileError
-from karaffe.evaluation import imresize
+from karaffe.evaluation import imresize, to_uint8
+from karaffe.evaluation.images import Image
+from karaffe.evaluation.pictures import crop_to_multiple, expand, read_picture, reduce
 from karaffe.models.sharp import to_luma
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -34,24 +34,20 @@ class Pair:
 
 
 def read_folder(folder: Path) -> list[tuple[str, Pixels]]:
-    """Read every picture of ``folder`` in the order of names, as 8-bit RGB.
+    """Read every picture of ``folder`` in the order of names, as 8-bit RGB; grey ones get three equal channels.
 
     Raises:
         FileError: there is no such folder, no picture in it, or one that cannot be read (it is named).
     """
     if not folder.is_dir():
         raise FileError(f"no folder {folder}; it should hold training pictures")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise FileError(f"no pictures in {folder}; accepted are files ending in {', '.join(SUFFIXES)}")
-    pictures = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                pictures.append((path.name, np.asarray(image.convert("RGB"))))
-        except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-            raise FileError(f"cannot read picture {path}: {error}") from error
-    return pictures
+    return [(path.name, as_rgb(read_picture(path))) for path in expand([folder])]
+
+
+def as_rgb(picture: Image) -> Pixels:
+    """Return a grey or RGB picture of any depth as 8-bit RGB."""
+    pixels = to_uint8(picture)
+    return np.stack([pixels] * 3, axis=2) if pixels.ndim == 2 else pixels
 
 
 def check_size(name: str, picture: Pixels, edge: int) -> Pixels:
@@ -68,9 +64,8 @@ def check_size(name: str, picture: Pixels, edge: int) -> Pixels:
 
 def make_pair(name: str, picture: Pixels, scale: int) -> Pair:
     """Cut ``picture`` to a multiple of ``scale`` and reduce it."""
-    height, width = (n // scale * scale for n in picture.shape[:2])
-    target = picture[:height, :width]
-    return Pair(name, imresize(target, size=(height // scale, width // scale)), target)
+    target = crop_to_multiple(picture, scale, name)
+    return Pair(name, reduce(target, scale), target)
 
 
 def luma_plane(rgb: Pixels) -> Tensor:
