@@ -52,12 +52,14 @@ class ImageInfo:
         colour: What the bands before alpha are: ``"grey"`` (1), ``"rgb"`` (3), ``"cmyk"`` (4), or ``"bands"``.
         has_alpha: The last band is opacity, not premultiplied.
         value_range: Values that stand for black and white (of every band).
+        rescale: Slope and intercept from stored to real values (Hounsfield units), in which users give ranges.
         unbounded: Floating values outside ``value_range`` are usual in this format (scene-linear light).
         labels: Values are names (classes of a map), which must not be mixed; only nearest neighbour enlarges them.
         frames: Pages, slices or time points, all of one size and type.
         format: Name in the registry of formats, ``""`` for an array in memory.
         icc: ICC profile. exif: EXIF as a TIFF structure, without the ``Exif\\0\\0`` prefix, orientation 1.
-        xmp: XMP packet. dpi: Pixels an inch (horizontal, vertical). nodata: The value that marks absent pixels.
+        xmp: XMP packet. dpi: Pixels an inch (horizontal, vertical).
+        spacing: Millimetres a pixel (vertical, horizontal). nodata: The value that marks absent pixels.
         history: What was done to make the image, for formats that record it.
         extras: What only the format itself understands (compression, geotransform, headers), handed to its
             writer.
@@ -71,6 +73,7 @@ class ImageInfo:
     colour: Colour
     has_alpha: bool = False
     value_range: tuple[float, float] = (0.0, 1.0)
+    rescale: tuple[float, float] = (1.0, 0.0)
     unbounded: bool = False
     labels: bool = False
     frames: int = 1
@@ -79,6 +82,7 @@ class ImageInfo:
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    spacing: tuple[float, float] | None = None
     nodata: float | None = None
     history: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)

@@ -111,7 +111,9 @@ def run_file(
     with open_reader(source) as reader:
         info = reader.info
         if settings.value_range is not None:
-            info = replace(info, value_range=settings.value_range)
+            slope, intercept = info.rescale
+            low, high = ((v - intercept) / slope for v in settings.value_range)
+            info = replace(info, value_range=(low, high))
         size = wanted_size((info.height, info.width), settings.scale, settings.size)
         factor = max(size[0] / info.height, size[1] / info.width)
         model = "nearest" if info.labels else settings.model
