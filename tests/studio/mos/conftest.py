@@ -6,6 +6,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -89,18 +90,29 @@ def postgres() -> Iterator[Postgres]:
                 time.sleep(0.1)
         yield Postgres(port)
     finally:
-        process.terminate()
+        # PostgreSQL's immediate shutdown: nothing of it is needed again.
+        process.send_signal(signal.SIGQUIT)
         process.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=DATABASES)
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty place for a study, on each database in turn."""
-    if request.param == "postgresql":
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Give an empty place for a study on ``sqlite`` or ``postgresql``."""
+
+    def find(kind: str) -> str:
+        if kind == "sqlite":
+            return str(tmp_path / "study.sqlite3")
         server: Postgres = request.getfixturevalue("postgres")
         return server.fresh()
-    return str(tmp_path / "study.sqlite3")
+
+    return find
+
+
+@pytest.fixture(params=DATABASES)
+def where(request: pytest.FixtureRequest, place: Callable[[str], str]) -> str:
+    """An empty place for a study, on each database in turn."""
+    return place(request.param)
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ import math
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from karaffe.studio.mos.summary import Summary
+from karaffe.studio.mos.templates import make_environment
 
 _WIDTH, _LEFT, _ROW = 640, 170, 34
 
@@ -21,31 +20,21 @@ def report_page(summary: Summary, figures: dict[str, Any], note: str) -> str:
     Args:
         summary: The study's figures. figures: The same as tables. note: Shown at the top, plain text.
     """
-    environment = Environment(
-        loader=PackageLoader("karaffe.studio.mos", "pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
     style = resources.files("karaffe.studio.mos").joinpath("assets", "report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return environment.get_template("report.html").render(
-        summary=summary,
-        figures=figures,
-        note=note,
-        style=style,
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
-        chart=_chart(figures["methods"], "mos" if summary.ratings else "strength"),
-        removed=sum(row.get("removed", False) for row in figures["raters"]),
+    return (
+        make_environment()
+        .get_template("report.html")
+        .render(
+            summary=summary,
+            figures=figures,
+            note=note,
+            style=style,
+            policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+            chart=_chart(figures["methods"], "mos" if summary.ratings else "strength"),
+            removed=sum(row.get("removed", False) for row in figures["raters"]),
+        )
     )
-
-
-def _number(value: Any, digits: int = 2) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
 def _chart(methods: list[dict[str, Any]], key: str) -> dict[str, Any]:

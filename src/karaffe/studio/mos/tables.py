@@ -13,6 +13,7 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     LargeBinary,
@@ -123,6 +124,6 @@ class Answer(Base):
     value: Mapped[int]
     answered_at: Mapped[datetime]
     elapsed_ms: Mapped[int]
-    device_pixel_ratio: Mapped[float | None]
+    device_pixel_ratio: Mapped[float | None] = mapped_column(Double)
     exact_pixels: Mapped[bool | None]
     screen: Mapped[str | None] = mapped_column(Text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from importlib import resources
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -20,6 +21,14 @@ ASSETS = {
     "study.css": "text/css; charset=utf-8",
     "trial.js": "text/javascript; charset=utf-8",
     "screen.js": "text/javascript; charset=utf-8",
+}
+REFUSED: dict[str, Any] = {
+    "description": "Refused, with the reason; as a page where one was asked for",
+    "content": {
+        "application/json": {"schema": Problem.model_json_schema()},
+        "text/html": {},
+        "text/plain": {},
+    },
 }
 _STATUS: dict[type[KaraffeError], int] = {
     UnknownLinkError: 404,
@@ -43,7 +52,7 @@ def make_app(store: Store, admin_token: str, *, hosts: Iterable[str] | None = No
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        responses={status: {"model": Problem} for status in (401, 403, 404, 409, 410, 413, 421, 507)},
+        responses=dict.fromkeys((400, 401, 403, 404, 409, 410, 413, 421, 507), REFUSED),
     )
     pages = Pages(store)
     app.include_router(raters.make_router(store, pages))
@@ -52,7 +61,7 @@ def make_app(store: Store, admin_token: str, *, hosts: Iterable[str] | None = No
 
     @app.exception_handler(KaraffeError)
     def refuse(request: Request, error: KaraffeError) -> Response:
-        status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 422)
+        status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 400)
         if "text/html" in request.headers.get("accept", "") and request.method == "GET":
             return HTMLResponse(pages.message("This does not work", str(error)), status)
         return JSONResponse({"detail": str(error)}, status)

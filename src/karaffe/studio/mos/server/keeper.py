@@ -50,7 +50,9 @@ def make_router(store: Store, pages: Pages, admin_token: str) -> APIRouter:
         return response
 
     @router.post("/login", status_code=303, response_class=RedirectResponse, responses=_SEE_OTHER)
-    def login(request: Request, csrf: CsrfField, token: Annotated[str, Form(max_length=128)]) -> RedirectResponse:
+    def login(
+        request: Request, csrf: CsrfField, token: Annotated[str, Form(min_length=1, max_length=128)]
+    ) -> RedirectResponse:
         check_form(csrf, form_token(store.secret, "visit", visit_of(request)))
         if not same(token.strip(), admin_token):
             raise NotKeeperError("this is not the token that the server printed at start")

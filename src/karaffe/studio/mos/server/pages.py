@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from karaffe.studio.mos.server.security import form_token
 from karaffe.studio.mos.store import State, Store, Turn
+from karaffe.studio.mos.templates import make_environment
 
 _KEYS = {"pair": "left and right arrow keys", "scale": "keys 1 to 5"}
 
@@ -18,14 +17,8 @@ class Pages:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.environment = Environment(
-            loader=PackageLoader("karaffe.studio.mos", "pages"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates = {n: self.environment.get_template(n) for n in self.environment.list_templates()}
+        environment = make_environment()
+        self._templates = {n: environment.get_template(n) for n in environment.list_templates()}
 
     def render(self, name: str, **values: Any) -> str:
         """Fill the template ``name``; every page knows the study's heading."""

@@ -19,7 +19,7 @@ VISIT = "karaffe_visit"
 PHONE = re.compile(r"Mobi|Android.+Mobile|iPhone|iPod", re.IGNORECASE)
 
 Link = Annotated[str, Path(max_length=64)]
-CsrfField = Annotated[str, Form(max_length=128)]
+CsrfField = Annotated[str, Form(min_length=1, max_length=128)]
 _HTML: dict[str, Any] = {"response_class": HTMLResponse}
 _SEE_OTHER: dict[int | str, dict[str, Any]] = {303: {"description": "Go to the rater's page"}}
 

@@ -10,7 +10,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    op.add_column("answers", sa.Column("device_pixel_ratio", sa.Float))
+    op.add_column("answers", sa.Column("device_pixel_ratio", sa.Double))
     op.add_column("answers", sa.Column("exact_pixels", sa.Boolean))
     op.add_column("answers", sa.Column("screen", sa.Text))
     op.create_index("assignments_by_trial", "assignments", ["trial_id"])

@@ -1,0 +1,122 @@
+"""Study files and their pictures: each thing that can be wrong gets one message that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from karaffe.errors import ArgumentError, FileError
+from karaffe.studio.mos.config import load_config
+from karaffe.studio.mos.create import create_study
+from karaffe.studio.mos.stimuli import decode, load_stimuli
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"design": "acrr"}, r"design: unknown design 'acrr'; did you mean 'acr'"),
+        ({"study": "a/b"}, "study: String should match pattern"),
+        ({"metods": {}}, "metods: Extra inputs are not permitted"),
+        ({"methods": None}, "either 'methods'"),
+        ({"design": "dcr", "reference": None}, "design 'dcr' needs 'reference'"),
+        ({"methods": {"reference": "x"}}, "'reference' is no method"),
+        ({"ties": True}, "'ties' is for design 'pair'"),
+        ({"repeats": -1}, "repeats: Input should be greater than or equal to 0"),
+        ({"gold": [{"image": "p0.png", "method": "nobody", "answers": [1]}]}, "'method' must be one of"),
+        ({"gold": [{"image": "p0.png", "method": "sharp", "answers": [7]}]}, r"answers \[7\] are not among"),
+        ({"design": "pair", "methods": {"sharp": "sharp"}}, "needs at least two methods"),
+        ({"training": ["none.png"]}, "name pictures that no folder has: none.png"),
+        ({"training": [f"p{i}.png" for i in range(4)]}, "nothing is left to be rated"),
+        (
+            {"methods": None, "reference": None, "make": {"images": ["x"], "scale": 4, "models": ["sharp", "sharp"]}},
+            "named twice",
+        ),
+    ],
+)
+def test_each_wrong_entry_is_named(study_file: Any, entries: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        create_study(study_file(**entries))
+    assert not list(study_file().parent.glob("*.sqlite3"))
+
+
+def test_all_wrong_entries_are_named_at_once(study_file: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"study: .*; repeats: .*; nothing_such: "):
+        load_config(study_file(study="", repeats="many", nothing_such=1))
+
+
+@pytest.mark.parametrize("text", ["study: [", "a: 1\na: 2\n", "{1: {}: 2}"])
+def test_broken_yaml_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(FileError, match="is not YAML"):
+        load_config(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"cannot read .*none.yaml: No such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_missing_pictures_are_named(study_file: Any, pictures: Path) -> None:
+    (pictures / "sharp" / "p2.png").unlink()
+    with pytest.raises(ArgumentError, match=r"missing: sharp/p2$"):
+        create_study(study_file())
+
+
+def test_sizes_that_differ_are_named(study_file: Any, pictures: Path) -> None:
+    Image.new("RGB", (65, 48)).save(pictures / "sharp" / "p1.png")
+    with pytest.raises(ArgumentError, match=r"'p1' differ in size: bicubic 64x48, sharp 65x48, reference 64x48"):
+        create_study(study_file())
+
+
+def test_two_files_of_one_name_are_named(study_file: Any, pictures: Path) -> None:
+    Image.new("RGB", (64, 48)).save(pictures / "sharp" / "p1.webp")
+    with pytest.raises(ArgumentError, match=r"duplicate id 'p1' in .*sharp: p1.png, p1.webp"):
+        create_study(study_file())
+
+
+def test_a_folder_that_is_not_there(study_file: Any) -> None:
+    with pytest.raises(FileError, match=r"cannot read the folder .*nowhere: No such file"):
+        create_study(study_file(methods={"sharp": "nowhere"}))
+
+
+def test_a_picture_that_cannot_be_read(study_file: Any, pictures: Path) -> None:
+    (pictures / "sharp" / "p1.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    with pytest.raises(FileError, match=r"p1\.png"):
+        create_study(study_file())
+
+
+def test_what_is_shown_has_the_same_pixels_and_nothing_else(study_file: Any, pictures: Path) -> None:
+    path = pictures / "sharp" / "p0.png"
+    from PIL.PngImagePlugin import PngInfo
+
+    secret = PngInfo()
+    secret.add_text("Software", "sharp 1.0")
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+        image.save(path, pnginfo=secret)
+    config = load_config(study_file())
+    shown = next(s for s in load_stimuli(config, pictures) if (s.content, s.method) == ("p0", "sharp"))
+    np.testing.assert_array_equal(decode(shown.png), pixels)
+    assert b"sharp" not in shown.png
+
+
+def test_pictures_can_be_made(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
+    make = {"images": ["photo.png"], "scale": 2, "models": ["nearest", "bicubic"], "crop": 64}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"study": "made", "design": "acr-hr", "make": make}))
+    found = load_stimuli(load_config(path), tmp_path)
+    assert {(s.method, s.width, s.height) for s in found} == {
+        ("reference", 64, 64),
+        ("nearest", 64, 64),
+        ("bicubic", 64, 64),
+    }
+    nearest = decode(next(s.png for s in found if s.method == "nearest"))
+    np.testing.assert_array_equal(nearest[::2, ::2], nearest[1::2, 1::2])
