@@ -1,6 +1,6 @@
 """Content-aware feature upsampling for PyTorch.
 
-The operators, the upsamplers and the surgery are here at once; what works on files, measures, draws or trains is
+The operators and the upsamplers are here at once; surgery, and what works on files, measures, draws or trains, is
 imported when it is first named, so ``import karaffe`` costs little more than ``import torch``.
 """
 
@@ -9,9 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from karaffe import errors, ops, surgery, upsamplers
+from karaffe import errors, ops, upsamplers
 from karaffe.errors import KaraffeError
-from karaffe.surgery import find_upsamplers, load_original_state_dict, replace_upsamplers, restore_upsamplers
 from karaffe.upsamplers import (
     CARAFE,
     CARAFEPack,
@@ -25,6 +24,12 @@ from karaffe.upsamplers import (
 if TYPE_CHECKING:
     from karaffe.evaluation import compare
     from karaffe.imaging import upscale
+    from karaffe.surgery import (
+        find_upsamplers,
+        load_original_state_dict,
+        replace_upsamplers,
+        restore_upsamplers,
+    )
 
 __version__ = "0.1.0"
 
@@ -49,8 +54,15 @@ __all__ = [
     "upscale",
 ]
 
-_LAZY = {"upscale": "karaffe.imaging", "compare": "karaffe.evaluation"}
-_PACKAGES = ("models", "imaging", "evaluation", "visualize", "training")
+_LAZY = {
+    "compare": "karaffe.evaluation",
+    "find_upsamplers": "karaffe.surgery",
+    "load_original_state_dict": "karaffe.surgery",
+    "replace_upsamplers": "karaffe.surgery",
+    "restore_upsamplers": "karaffe.surgery",
+    "upscale": "karaffe.imaging",
+}
+_PACKAGES = ("evaluation", "imaging", "models", "surgery", "training", "visualize")
 
 
 def __getattr__(name: str) -> Any:

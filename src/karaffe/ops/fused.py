@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
-from karaffe.ops import dispatch
+from karaffe.ops import dispatch, flops
 from karaffe.ops.backends import reference_attention, reference_logits
 from karaffe.ops.backends.contractions import Contractions
 from karaffe.ops.dispatch import Operator
@@ -179,7 +178,7 @@ class _Fused(NamedTuple):
     op: Operator
     formula: Callable[..., Any]
     fake: Callable[..., Any]
-    flops: Callable[..., int]
+    count: Callable[..., int]
     autograd: Callable[..., Any]
     tensors: int
 
@@ -234,11 +233,11 @@ def _register() -> None:
             6,
         ),
     )
-    for op, formula, fake, flops, autograd, tensors in operators:
+    for op, formula, fake, count, autograd, tensors in operators:
         dispatch.register_formula(op, formula, fake)
         dispatch.library.impl(op._schema.name.split("::")[1], autograd, "Autograd", with_keyset=True)
         dispatch.register_vmap(op, tensors)
-        register_flop_formula(op.overloadpacket)(flops)
+        flops.register(op, count)
     dispatch.register_autocast(REASSEMBLE_LOGITS, tensors=2)
     dispatch.register_autocast(LOCAL_ATTENTION, tensors=4)
 

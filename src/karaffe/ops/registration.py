@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
-from karaffe.ops import dispatch
+from karaffe.ops import dispatch, flops
 from karaffe.ops.backends import reference
 from karaffe.ops.dispatch import Arguments, Operator
 from karaffe.ops.layout import empty_like_layout
@@ -112,7 +111,7 @@ class _Forms(NamedTuple):
     op: Operator
     formula: Callable[..., Tensor]
     fake: Callable[..., Tensor]
-    values: Callable[..., int]  # multiply-adds a result value, times values, from the shapes
+    count: Callable[..., int]  # flops, from the shapes
 
 
 def _flops_by_kernels(x: Sequence[int], kernels: Sequence[int], groups: int) -> int:
@@ -137,12 +136,12 @@ def _register() -> None:
         _Forms(CORRELATE, reference.correlate, _fake_correlate, _correlate_flops),
         _Forms(SCATTER, reference.scatter, _fake_scatter, _scatter_flops),
     )
-    for op, formula, fake, flops in forms:
+    for op, formula, fake, count in forms:
         dispatch.register_formula(op, formula, fake)
         dispatch.library.impl(op._schema.name.split("::")[1], _autograd_kernel(op), "Autograd", with_keyset=True)
         dispatch.register_autocast(op, tensors=2)
         dispatch.register_vmap(op, tensors=2)
-        register_flop_formula(op.overloadpacket)(flops)
+        flops.register(op, count)
 
 
 _register()
