@@ -22,8 +22,8 @@ from karaffe.models import create_model, load_weights, save_weights
 from karaffe.training import train_sr
 from karaffe.training.config import OptimisationSection
 from karaffe.training.data import PatchSampler
+from karaffe.training.module import learning_rate
 from karaffe.training.run import Run
-from karaffe.training.sr import learning_rate
 
 SCRIPT = """
 import sys, torch
@@ -192,6 +192,15 @@ def test_a_trunk_of_another_scale_can_start_a_training(tiny: Path, tmp_path: Pat
         start.write_bytes(b"") if text == "sharp" else save_weights(source, start, name=text, scale=4)
         with pytest.raises((ArgumentError, FileError), match=message):
             train_sr(tiny, runs=tmp_path / text, progress=False)
+
+
+def test_a_begun_run_no_longer_needs_its_start(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = tmp_path / "start.safetensors"
+    save_weights(create_model("sharp", 4, pretrained=False), start, name="sharp", scale=4)
+    tiny.write_text(tiny.read_text().replace("scale = 2", f'scale = 2\nstart = "{start.as_posix()}"'))
+    run = interrupted(tiny, tmp_path, monkeypatch)
+    start.unlink()
+    assert train_sr(resume=run, progress=False).steps == 40
 
 
 def test_a_held_out_picture_smaller_than_a_patch_is_named(tiny: Path, tmp_path: Path, pictures: Path) -> None:
