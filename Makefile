@@ -34,7 +34,7 @@ layers: $(VENV)/test-installed
 	$(BIN)/lint-imports
 
 docs: $(VENV)/test-installed  ## the documentation, strictly, into site/
-	$(BIN)/mkdocs build --strict -q
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q
 
 bench: $(VENV)/test-installed  ## the operator benchmark; leave the machine alone meanwhile
 	$(BIN)/python benchmarks/reassemble.py
