@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from karaffe.errors import ArgumentError
 from karaffe.models import Interpolation, Sharp, SuperResolver, create_model, list_models
 from karaffe.models.sharp import reassemble_subpixels
+from karaffe.ops import use_backend
 
 
 def random_sharp(scale: int, **options: int) -> Sharp:
@@ -98,6 +101,21 @@ def test_a_tile_with_its_halo_equals_the_whole(name: str) -> None:
     tile = model(window)[..., model.halo * scale : (model.halo + bottom - top) * scale, : (right - left) * scale]
     whole = model(x)[..., top * scale : bottom * scale, left * scale : right * scale]
     torch.testing.assert_close(tile, whole, atol=1e-12, rtol=0)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]), st.sampled_from([2, 4]))
+def test_any_size_down_to_one_pixel_and_every_backend(height: int, width: int, channels: int, scale: int) -> None:
+    model, x = random_sharp(scale), torch.rand(2, channels, height, width, dtype=torch.float64)
+    y = model(x)
+    assert y.shape == (2, channels, scale * height, scale * width)
+    with use_backend("reference"):
+        torch.testing.assert_close(model(x), y, atol=1e-10, rtol=0)
+
+
+def test_both_layouts_give_one_result() -> None:
+    model, x = random_sharp(2), torch.rand(2, 3, 9, 8, dtype=torch.float64)
+    last = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(model(last), model(x), atol=1e-12, rtol=0)
 
 
 def test_half_precision_runs() -> None:
