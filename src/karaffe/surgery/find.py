@@ -59,7 +59,8 @@ def observe(model: nn.Module, examples: list[Inputs], *, training: bool) -> tupl
             for key, several in runs.items():
                 if key not in found:
                     found[key] = several
-    return _named([_site(several) for several in found.values()]), baselines
+    common = _common_guides(list(found.values()))
+    return _named([_site(several, common) for several in found.values()]), baselines
 
 
 def _key(seen: Observation) -> Any:
@@ -67,10 +68,20 @@ def _key(seen: Observation) -> Any:
     return seen.owner, seen.module, place, seen.ordinal
 
 
-def _site(several: list[Observation]) -> Site:
+def _common_guides(found: list[list[Observation]]) -> dict[Any, list[str]]:
+    """For each call, the names of the guide that hold in every turn of its loop."""
+    common: dict[Any, list[str]] = {}
+    for seen in (s for several in found for s in several if s.guides):
+        before = common.setdefault((seen.owner, seen.points), list(seen.guides))
+        common[seen.owner, seen.points] = [g for g in before if g in seen.guides]
+    return common
+
+
+def _site(several: list[Observation], common: dict[Any, list[str]]) -> Site:
     first = several[0]
     asked = first.request
-    guide = next((s for s in several if s.guide), first)
+    guided = next((s for s in several if s.guides), first)
+    names = common.get((first.owner, first.points)) or list(guided.guides) or [""]
     return Site(
         name="",
         path=first.owner if first.module is None else first.module,
@@ -85,9 +96,9 @@ def _site(several: list[Observation]) -> Site:
         out_shape=first.out_shape,
         role=_role(first),
         joined=next((s.joined for s in several if s.joined), ""),
-        guide=guide.guide,
-        guide_channels=guide.guide_channels,
-        at_hand=tuple(dict.fromkeys(first.at_hand.values())),
+        guide=names[0] if guided.guides else "",
+        guide_channels=guided.guide_channels,
+        at_hand=tuple((texts[0], channels) for texts, channels in first.at_hand.values()),
         file=first.file,
         line=first.line,
         function=first.function,

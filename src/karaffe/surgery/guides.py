@@ -26,24 +26,21 @@ HARMLESS = (
 
 
 def guide_expressions(frames: list[FrameType], target: Tensor) -> Iterator[tuple[Tensor, str]]:
-    """``(map, expression)`` for each map of ``target``'s rank and size that the innermost frame's code can name.
+    """``(map, expression)`` for each map of ``target``'s rank and size, and each way the calling code can name it.
 
-    A plain name comes before what the code itself writes (``laterals[i - 1]``); evaluating one calls nothing.
+    Plain names come before what the code itself writes (``laterals[i - 1]``); evaluating either calls nothing.
     """
     frame = frames[0]
     names = dict(frame.f_locals)
-    seen: set[int] = set()
     for name, value in names.items():
         if name.isidentifier() and fits(value, target):
-            seen.add(id(value))
             yield value, name
     for node in written_expressions(frame):
         try:
             value = eval(compile(ast.Expression(node), "<guide>", "eval"), frame.f_globals, names)
         except Exception:
             continue
-        if fits(value, target) and id(value) not in seen:
-            seen.add(id(value))
+        if fits(value, target):
             yield value, ast.unparse(node)
 
 

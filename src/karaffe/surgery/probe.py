@@ -50,10 +50,10 @@ class Observation:
     from_data: bool = False
     computed_weight: bool = False
     joined: str = ""
-    guide: str = ""
+    guides: tuple[str, ...] = ()
     guide_channels: int = 0
     hops_to_output: int | None = None
-    at_hand: dict[int, tuple[str, int]] = field(default_factory=dict, repr=False)
+    at_hand: dict[int, tuple[list[str], int]] = field(default_factory=dict, repr=False)
     born: int = field(default=0, repr=False)
 
 
@@ -182,12 +182,11 @@ class Probe(TorchFunctionMode):
         mark.source = (len(self.observations), 0)
         self.observations.append(seen)
         if frames:
-            fitting = {
-                id(t): (text, t.shape[1])
-                for t, text in guide_expressions(frames, out)
-                if (m := self._marks.get(t)) is not None and m.data and t is not out and t is not inputs[0]
-            }
-            seen.at_hand = fitting
+            for tensor, text in guide_expressions(frames, out):
+                known = self._marks.get(tensor)
+                if known is not None and known.data and tensor is not out and tensor is not inputs[0]:
+                    names, _ = seen.at_hand.setdefault(id(tensor), ([], tensor.shape[1]))
+                    names.append(text)
 
     def _join(self, kind: str, inputs: list[Tensor]) -> None:
         """A map that an observation led to meets another of its size: that other one is its skip connection."""
@@ -204,7 +203,8 @@ class Probe(TorchFunctionMode):
                     continue
                 seen.joined = kind
                 if theirs.born < seen.born:
-                    seen.guide, seen.guide_channels = seen.at_hand.get(id(other), ("", 0))
+                    names, seen.guide_channels = seen.at_hand.get(id(other), ([], 0))
+                    seen.guides = tuple(dict.fromkeys(names))
 
     def close(self, output: Any) -> None:
         """Note which results reach the model's ``output`` through a few steps that keep their size."""

@@ -151,6 +151,7 @@ def _site_call(call: ast.Call, edit: Edit) -> ast.Call:
 
 def _helper_call(call: ast.Call, name: str, first: list[str]) -> ast.Call:
     callee = call.func
+    lead: list[ast.expr]
     if isinstance(callee, ast.Attribute) and ast.unparse(callee.value) == "super()" and first:
         # A tracer does not see what a method of super() is bound to; it is bound to the function's first argument.
         lead = [_name(OWNER), _name(COUNTS), _name(first[0])]
