@@ -46,7 +46,7 @@ def test_a_derived_object(tmp_path):
     (reference,) = result.SourceImageSequence
     assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
     assert reference.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
-    assert "bicubic, 128 x 128 to 256 x 256 pixels" in result.DerivationDescription
+    assert "bicubic 128 x 128 to 256 x 256 pixels" in result.DerivationDescription
     assert "not for diagnosis" in result.DerivationDescription
     assert result.DerivationCodeSequence[-1].CodeMeaning == "Spatial resampling"
     assert result.ContributingEquipmentSequence[-1].Manufacturer == "karaffe"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from karaffe.errors import FileError
+from karaffe.errors import ArgumentError, FileError
 from karaffe.imaging import Window, open_reader, upscale, upscale_file
 
 rasterio = pytest.importorskip("rasterio")
@@ -193,3 +193,14 @@ def test_truncated(tmp_path):
     with pytest.raises(FileError, match=r"cannot read .*a.tif"):
         upscale_file(tmp_path / "a.tif", tmp_path / "b.tif", 2, "nearest")
     assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_resolution_in_metres(tmp_path):
+    scene(tmp_path / "a.tif")
+    upscale_file(tmp_path / "a.tif", tmp_path / "b.tif", model="bicubic", spacing=2500.0)
+    with rasterio.open(tmp_path / "b.tif") as file:
+        assert file.res == (2.5, 2.5)
+        assert file.shape == (280, 360)
+    scene(tmp_path / "c.tif", crs="EPSG:4326", transform=Affine(0.001, 0, 8, 0, -0.001, 47))
+    with pytest.raises(ArgumentError, match="does not say how large its pixels are"):
+        upscale_file(tmp_path / "c.tif", tmp_path / "d.tif", model="bicubic", spacing=2500.0)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from karaffe.errors import ArgumentError
 from karaffe.imaging.info import Array
 from karaffe.upsamplers.resampling import resample_weights
 
@@ -85,22 +84,3 @@ class Axis:
         index, weights = (t[start:stop] for t in self._taps)
         used = index[weights != 0]
         return int(used.min()), int(used.max()) + 1
-
-
-def wanted_size(source: tuple[int, int], scale: float | None, size: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Return target rows and columns: ``size`` where given, else ``source`` times ``scale``, rounded half up,
-    at least 1.
-
-    Raises:
-        ArgumentError: A scale that is not positive, or a size that is not two positive integers.
-    """
-    if size is None:
-        if scale is None:
-            raise ArgumentError("one of scale and size must be given")
-        if isinstance(scale, bool) or not (math.isfinite(scale) and scale > 0):
-            raise ArgumentError(f"scale must be a positive number, got {scale!r}")
-        rows, columns = (max(1, math.floor(n * scale + 0.5)) for n in source)
-        return (rows, columns)
-    if len(size) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in size):
-        raise ArgumentError(f"size must be (rows, columns), two positive integers, got {size!r}")
-    return (size[0], size[1])

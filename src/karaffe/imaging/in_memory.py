@@ -14,9 +14,9 @@ from karaffe.errors import DtypeError, ShapeError
 from karaffe.imaging.arrays import ArrayReader, ArrayWriter, array_info
 from karaffe.imaging.engine import Enlarger, Tile
 from karaffe.imaging.formats._pillow import array_image, image_array, image_info
-from karaffe.imaging.geometry import wanted_size
 from karaffe.imaging.info import Array, ImageInfo
 from karaffe.imaging.network import find_network
+from karaffe.imaging.sizing import Size, wanted_grid
 from karaffe.imaging.values import check_range, compute_dtype
 
 Image = TypeVar("Image")
@@ -29,7 +29,7 @@ def upscale(
     scale: float = 4,
     model: str | nn.Module = "sharp",
     *,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
     tile: Tile = "auto",
     value_range: tuple[float, float] | None = None,
     alpha: bool = False,
@@ -48,7 +48,7 @@ def upscale(
             Integers or floats; 3 channels are RGB, any other number goes channel by channel as grey.
         scale: Factor; any positive number. The size is rounded half up. Below 1 the image is reduced, antialiased.
         model: A name of :func:`karaffe.models.list_models`, or a module with ``scale`` and ``halo``.
-        size: Rows and columns instead of ``scale``.
+        size: Rows and columns instead of ``scale``; one of them may be None and follows from the other.
         tile: Source pixels a side of a tile, ``"auto"``, or 0 for the whole image at once.
         value_range: Values of black and white; default: all of an integer type, [0, 1] for floats.
         alpha: The last channel is opacity, not premultiplied (Pillow images say so themselves): hidden colours
@@ -65,7 +65,7 @@ def upscale(
     check_range(value_range)
     frames, info, repack = _unpack(image, alpha)
     info = replace(info, nodata=nodata, value_range=value_range or info.value_range)
-    rows_columns = wanted_size((info.height, info.width), scale, size)
+    rows_columns = wanted_grid(info, scale, size)[:2]
     if device is None and isinstance(image, Tensor):
         device = image.device
     factor = max(rows_columns[0] / info.height, rows_columns[1] / info.width)

@@ -56,10 +56,12 @@ class ImageInfo:
         unbounded: Floating values outside ``value_range`` are usual in this format (scene-linear light).
         labels: Values are names (classes of a map), which must not be mixed; only nearest neighbour enlarges them.
         frames: Pages, slices or time points, all of one size and type.
+        slices: Frames that are the planes of one volume; ``frames`` counts those of all volumes, plane by plane.
         format: Name in the registry of formats, ``""`` for an array in memory.
         icc: ICC profile. exif: EXIF as a TIFF structure, without the ``Exif\\0\\0`` prefix, orientation 1.
         xmp: XMP packet. dpi: Pixels an inch (horizontal, vertical).
-        spacing: Millimetres a pixel (vertical, horizontal). nodata: The value that marks absent pixels.
+        spacing: Millimetres a pixel (vertical, horizontal). slice_spacing: Millimetres a slice.
+        nodata: The value that marks absent pixels.
         history: What was done to make the image, for formats that record it.
         extras: What only the format itself understands (compression, geotransform, headers), handed to its
             writer.
@@ -77,12 +79,14 @@ class ImageInfo:
     unbounded: bool = False
     labels: bool = False
     frames: int = 1
+    slices: int = 1
     format: str = ""
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     spacing: tuple[float, float] | None = None
+    slice_spacing: float | None = None
     nodata: float | None = None
     history: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)

@@ -13,13 +13,15 @@ import torch
 from torch import nn
 
 from karaffe import __version__
-from karaffe.errors import FileError
+from karaffe.errors import ArgumentError, FileError
 from karaffe.imaging.engine import Enlarger, Tile, check_tile
 from karaffe.imaging.files import open_reader, open_writer
-from karaffe.imaging.geometry import wanted_size
 from karaffe.imaging.info import ImageInfo
 from karaffe.imaging.network import find_network
+from karaffe.imaging.protocols import Reader
+from karaffe.imaging.sizing import Size, Spacing, check_scale, wanted_grid
 from karaffe.imaging.values import check_range, compute_dtype
+from karaffe.imaging.volume import ThroughPlane
 from karaffe.models import describe_model
 
 
@@ -29,7 +31,8 @@ class Settings:
 
     scale: float | None = 4
     model: str | nn.Module = "sharp"
-    size: tuple[int, int] | None = None
+    size: Size | None = None
+    spacing: Spacing | None = None
     tile: Tile = "auto"
     value_range: tuple[float, float] | None = None
     device: str | torch.device | None = None
@@ -38,7 +41,10 @@ class Settings:
     def __post_init__(self) -> None:
         check_range(self.value_range)
         check_tile(self.tile)
-        wanted_size((1, 1), self.scale, self.size)
+        if self.scale is not None:
+            check_scale(self.scale)
+        if self.size is not None and self.spacing is not None:
+            raise ArgumentError("give size or spacing, not both")
         if isinstance(self.model, str):
             describe_model(self.model)
 
@@ -70,7 +76,8 @@ def upscale_file(
     scale: float | None = 4,
     model: str | nn.Module = "sharp",
     *,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
+    spacing: Spacing | None = None,
     tile: Tile = "auto",
     value_range: tuple[float, float] | None = None,
     device: str | torch.device | None = None,
@@ -80,17 +87,19 @@ def upscale_file(
 ) -> FileSummary:
     """Enlarge the image file ``source`` into ``target``, reading windows and writing rows as they are made.
 
-    Arguments as :func:`karaffe.upscale`; ``overwrite`` lets an existing ``target`` be replaced. The kind of file is
-    told from the content of ``source`` and the suffix of ``target``. Bit depth, colour space,
-    profile, EXIF and density are kept; the orientation is applied once. The result appears under its name when it is
-    complete. ``progress`` is called after each band of rows.
+    Arguments as :func:`karaffe.upscale`; the value range is given in real values (Hounsfield units); ``spacing`` is
+    millimetres a pixel of the result, instead of ``scale``; ``overwrite`` lets an existing ``target`` be replaced.
+    ``scale`` holds for the slices of a volume too, which are interpolated by Lanczos. The kind of file is told from
+    the content of ``source`` and the suffix of ``target``. Bit depth, colour space, profile, EXIF and density are kept;
+    the orientation is applied once. The result appears under its name when it is complete. ``progress`` is called
+    after each band of rows.
 
     Raises:
         FileError: ``source`` cannot be read, ``target`` cannot be written or hold the image, exists without
             ``overwrite``, or is ``source``.
         ArgumentError, UnknownNameError: As :func:`karaffe.upscale`.
     """
-    settings = Settings(scale, model, size, tile, value_range, device, backend)
+    settings = Settings(scale, model, size, spacing, tile, value_range, device, backend)
     steps = run_file(Path(source), Path(target), settings, overwrite=overwrite)
     while True:
         try:
@@ -108,26 +117,47 @@ def run_file(
     started = time.perf_counter()
     if target.exists() and source.exists() and target.samefile(source):
         raise FileError(f"cannot write {target}: it is the source itself, which is never overwritten")
-    with open_reader(source) as reader:
-        info = reader.info
-        if settings.value_range is not None:
-            slope, intercept = info.rescale
-            low, high = ((v - intercept) / slope for v in settings.value_range)
-            info = replace(info, value_range=(low, high))
-        size = wanted_size((info.height, info.width), settings.scale, settings.size)
-        factor = max(size[0] / info.height, size[1] / info.width)
-        model = "nearest" if info.labels else settings.model
-        network = find_network(model, factor, compute_dtype(info), settings.device, settings.backend)
-        made = replace(info.with_size(*size), history=_history(model, info, size))
-        enlarger = Enlarger(info, made, network, settings.tile, str(source))
-        total = size[0] * size[1] * info.frames
-        with open_writer(target, enlarger.target, overwrite=overwrite) as writer:
+    with open_reader(source) as original:
+        enlarger, reader = _prepared(original, settings, str(source))
+        info, made = original.info, enlarger.target
+        total = made.height * made.width * made.frames
+        with open_writer(target, made, overwrite=overwrite) as writer:
             for done in enlarger.run(reader, writer):
                 yield Advance(done, total)
     seconds = time.perf_counter() - started
-    return FileSummary(source, target, (info.height, info.width), size, info.frames, info.bands, seconds)
+    sizes = (info.height, info.width), (made.height, made.width)
+    return FileSummary(source, target, *sizes, made.frames, made.bands, seconds)
 
 
-def _history(model: str | nn.Module, info: ImageInfo, size: tuple[int, int]) -> str:
+def _prepared(original: Reader, settings: Settings, name: str) -> tuple[Enlarger, Reader]:
+    """Return what enlarges a file, and the reader to do it from: through the plane first, where that is asked."""
+    info = original.info
+    if settings.value_range is not None:
+        slope, intercept = info.rescale
+        low, high = ((v - intercept) / slope for v in settings.value_range)
+        info = replace(info, value_range=(low, high))
+    rows, columns, slices = wanted_grid(info, settings.scale, settings.size, settings.spacing)
+    model = "nearest" if info.labels else settings.model
+    factor = max(rows / info.height, columns / info.width)
+    volumes = info.frames // info.slices
+    made = replace(
+        info.with_size(rows, columns),
+        frames=volumes * slices,
+        slices=slices,
+        history=_history(model, info, (rows, columns, slices)),
+    )
+    reader: Reader = original
+    if slices != info.slices:
+        reader = ThroughPlane(original, slices)
+        info = replace(reader.info, value_range=info.value_range)
+    network = find_network(model, factor, compute_dtype(info), settings.device, settings.backend)
+    return Enlarger(info, made, network, settings.tile, name), reader
+
+
+def _history(model: str | nn.Module, info: ImageInfo, size: tuple[int, int, int]) -> str:
     name = model if isinstance(model, str) else type(model).__name__
-    return f"karaffe {__version__}: {name}, {info.height} x {info.width} to {size[0]} x {size[1]} pixels"
+    rows, columns, slices = size
+    through = ""
+    if slices != info.slices:
+        through = f", {'nearest' if info.labels else 'Lanczos'} through plane {info.slices} to {slices}"
+    return f"karaffe {__version__}: {name} {info.height} x {info.width} to {rows} x {columns} pixels{through}"

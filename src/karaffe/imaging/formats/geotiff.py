@@ -6,6 +6,7 @@ rotated and sheared transforms too. Class maps (a colour table) are enlarged by 
 
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -85,8 +86,18 @@ def _describe(file: Any, path: Path, masked: bool, rasterio: Any) -> ImageInfo:
         labels=interp[0] == "palette",
         format="geotiff",
         nodata=nodata.pop() if nodata else None,
+        spacing=_spacing(file),
         extras={"size": (file.height, file.width), "masked": masked, **_kept(file, rasterio)},
     )
+
+
+def _spacing(file: Any) -> tuple[float, float] | None:
+    """Return millimetres on the ground a pixel; None without a transform, or in degrees."""
+    if file.crs is None or not file.crs.is_projected or file.transform.is_identity:
+        return None
+    unit = 1000 * float(file.crs.linear_units_factor[1])
+    t = file.transform
+    return (math.hypot(t.b, t.e) * unit, math.hypot(t.a, t.d) * unit)
 
 
 def _kept(file: Any, rasterio: Any) -> dict[str, Any]:
