@@ -51,6 +51,10 @@ def render(*scenes, **options):
     return Page("".join(page(scenes, **options)))
 
 
+def blocks(parsed, kind):
+    return [json.loads(text) for attributes, text in parsed.all("script") if attributes.get("class") == kind]
+
+
 def decoded(parsed, identity):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(parsed.by_id(identity)))))
 
@@ -63,8 +67,7 @@ def test_the_pictures_inside_are_the_pictures(scene):
 
 
 def test_the_data_says_what_the_scene_says(scene):
-    data = json.loads(render(scene).by_id("data"))
-    (described,) = data["scenes"]
+    (described,) = blocks(render(scene), "scene")
     assert (described["name"], described["width"], described["height"]) == ("a picture.png", 120, 90)
     assert [tuple(box) for box in described["crops"]] == find_crops(scene, count=4)
     assert [(p["label"], p["psnr"], p["ssim"], p["seconds"]) for p in described["panels"]] == [
@@ -83,8 +86,8 @@ def test_text_from_outside_stays_text(picture):
     assert [tag for tag, *_ in parsed.elements] == [tag for tag, *_ in expected.elements]
     assert parsed.all("title")[0][1] == HOSTILE
     assert parsed.by_id("note") == HOSTILE
-    data = json.loads(parsed.by_id("data"))
-    assert data["scenes"][0]["name"] == data["scenes"][0]["panels"][0]["label"] == HOSTILE
+    (described,) = blocks(parsed, "scene")
+    assert described["name"] == described["panels"][0]["label"] == HOSTILE
 
 
 def test_the_script_writes_no_markup(picture):
@@ -120,7 +123,7 @@ def test_means_intervals_and_tests_are_over_all_scenes(picture):
         gain = rng.normal(0.5, 0.1)
         panels = (Panel("a", pixels, value, 0.9, 1.0), Panel("b", pixels, value + gain, 0.95, 2.0))
         scenes.append(Scene(f"{i}", pixels, panels, 2))
-    data = json.loads(render(*scenes).by_id("data"))
+    (data,) = blocks(render(*scenes), "summary")
     first, second = data["means"]
     assert first["psnr"] == pytest.approx(figures.mean())
     assert first["psnr_interval"][0] < first["psnr"] < first["psnr_interval"][1]
@@ -128,15 +131,16 @@ def test_means_intervals_and_tests_are_over_all_scenes(picture):
     assert (pair["first"], pair["second"], pair["wins"], pair["losses"]) == ("b", "a", 8, 0)
     assert pair["difference"] == pytest.approx(second["psnr"] - first["psnr"])
     assert pair["t_test"] < 0.001
-    assert json.loads(render(*scenes[:2]).by_id("data"))["pairs"] == []
+    assert blocks(render(*scenes[:2]), "summary")[0]["pairs"] == []
 
 
 def test_an_infinite_figure_is_marked(picture):
     reference = picture(20, 20)
-    data = json.loads(render(Scene("p", reference, (Panel("m", reference, math.inf, 1.0),), 2)).by_id("data"))
-    assert data["scenes"][0]["panels"][0]["psnr"] is None
-    assert data["scenes"][0]["panels"][0]["psnr_infinite"] is True
-    assert data["means"][0]["psnr_infinite"] is True
+    parsed = render(Scene("p", reference, (Panel("m", reference, math.inf, 1.0),), 2))
+    (described,), (summary,) = blocks(parsed, "scene"), blocks(parsed, "summary")
+    assert described["panels"][0]["psnr"] is None
+    assert described["panels"][0]["psnr_infinite"] is True
+    assert summary["means"][0]["psnr_infinite"] is True
 
 
 def test_scenes_are_taken_one_by_one(scene):
@@ -152,7 +156,7 @@ def test_scenes_are_taken_one_by_one(scene):
     assert taken == []
     next(parts)
     assert taken == [0]
-    assert "".join(parts).count('type="text/plain"') == 8
+    assert "".join(parts).count('type="text/plain"') == 8  # nine pictures, one part taken
 
 
 def test_no_scene_and_other_labels_are_refused(scene):

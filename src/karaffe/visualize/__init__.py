@@ -4,8 +4,21 @@ Needs Pillow (``pip install karaffe[imaging]``).
 """
 
 from karaffe.visualize.crops import Box, find_crops
+from karaffe.visualize.kernels import Importance, importance, kernels, measure_importance, offsets
 from karaffe.visualize.page import page
 from karaffe.visualize.scene import Panel, Scene
 from karaffe.visualize.strip import strip
 
-__all__ = ["Box", "Panel", "Scene", "find_crops", "page", "strip"]
+__all__ = [
+    "Box",
+    "Importance",
+    "Panel",
+    "Scene",
+    "find_crops",
+    "importance",
+    "kernels",
+    "measure_importance",
+    "offsets",
+    "page",
+    "strip",
+]

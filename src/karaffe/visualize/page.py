@@ -1,8 +1,9 @@
 """One HTML file that holds a whole comparison: pictures, viewer and figures, and asks the network for nothing.
 
 Pictures are PNG in base64, each in its own inert element, so that a page of many pictures decodes only those one
-looks at. A content security policy lets exactly this page's script and style run, by their hashes; every text that
-comes from outside is escaped, names of files included.
+looks at; they stand behind the viewer, which shows the first while the browser still reads the others. A content
+security policy lets exactly this page's script and style run, by their hashes; every text that comes from outside
+is escaped, names of files included.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ def page(
         note=html.escape(note),
         style=style,
         script=script,
+        colours=_inert_json({"heat": HEAT, "signed": SIGNED}),
         content=_SPLIT,
     )
     head, tail = whole.split(_SPLIT)
     yield head
-    described: list[dict[str, Any]] = []
     figures: list[list[Panel]] = []
     for i, scene in enumerate(scenes):
         figures.append([replace(panel, pixels=_NO_PIXELS) for panel in scene.panels])
@@ -80,12 +81,11 @@ def page(
         yield _picture(f"p{i}-0", scene.reference)
         for j, panel in enumerate(scene.panels, start=1):
             yield _picture(f"p{i}-{j}", panel.pixels)
-        described.append(_describe(scene, i, crop_size, crops))
-    if not described:
+        yield _inert("scene", _describe(scene, i, crop_size, crops))
+    if not figures:
         raise ArgumentError("page: at least one scene is needed")
     means = [_means(list(column)) for column in zip(*figures, strict=True)]
-    data = {"scenes": described, "means": means, "pairs": _pairs(figures), "heat": HEAT, "signed": SIGNED}
-    yield f'<script type="application/json" id="data">{_inert_json(data)}</script>'
+    yield _inert("summary", {"means": means, "pairs": _pairs(figures)})
     yield tail
 
 
@@ -107,6 +107,10 @@ def _inert_json(value: Any) -> str:
     """JSON that cannot end the element it stands in, nor open a comment or another element there."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _inert(kind: str, value: Any) -> str:
+    return f'<script type="application/json" class="{kind}">{_inert_json(value)}</script>\n'
 
 
 def _picture(identity: str, pixels: Any) -> str:

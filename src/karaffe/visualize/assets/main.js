@@ -228,14 +228,30 @@ function listenToButtons() {
   }
 }
 
-function start() {
-  data.scenes.forEach((scene, i) => byId("scene").append(new Option(scene.name, String(i))));
+// Take over what the browser has read by now; the pictures of a scene stand before its description.
+function collect() {
+  const found = document.getElementsByClassName("scene");
+  const before = data.scenes.length;
+  for (let i = before; i < found.length; i++) {
+    // An element is there before its text is; what follows it shows that it has ended.
+    if (document.readyState === "loading" && !found[i].nextElementSibling) break;
+    const scene = read(found[i]);
+    byId("scene").append(new Option(scene.name, String(i)));
+    data.scenes.push(scene);
+  }
+  const summary = document.querySelector("script.summary");
+  const done = summary && document.readyState !== "loading";
+  if (done) Object.assign(data, read(summary));
+  if (!before && data.scenes.length) begin();
   const many = data.scenes.length > 1;
-  for (const id of ["previous", "next", "scopes"]) byId(id).hidden = !many;
-  byId("scopes").style.display = many ? "" : "none";
+  for (const id of ["previous", "next"]) byId(id).hidden = !many;
+  byId("scopes").style.display = many && done ? "" : "none";
+  if (done) drawPairs();
+  return done;
+}
+
+function begin() {
   Object.assign(state, { right: sceneNow().panels.length, current: sceneNow().panels.length });
-  setTheme(window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  drawPairs();
   listenToPointer();
   listenToKeys();
   listenToButtons();
@@ -245,4 +261,7 @@ function start() {
   new ResizeObserver(layOut).observe(stage);
 }
 
-start();
+setTheme(window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+const watcher = new MutationObserver(collect);
+watcher.observe(byId("store"), { childList: true });
+document.addEventListener("DOMContentLoaded", () => { watcher.disconnect(); collect(); });

@@ -51,37 +51,47 @@ function painted(width, height, palette, shade) {
 
 // Separable Gaussian of 11 taps, sigma 1.5, with the border's pixel repeated.
 function blurred(values, width, height) {
-  const taps = Array.from({ length: 11 }, (_, i) => Math.exp(-((i - 5) ** 2) / 4.5));
+  const taps = Float32Array.from({ length: 11 }, (_, i) => Math.exp(-((i - 5) ** 2) / 4.5));
   const sum = taps.reduce((a, b) => a + b, 0);
-  const once = (source, step, length, lines, stride) => {
-    const target = new Float32Array(source.length);
-    for (let line = 0; line < lines; line++) {
-      const start = line * stride;
-      for (let i = 0; i < length; i++) {
-        let total = 0;
-        for (let t = -5; t <= 5; t++) {
-          total += taps[t + 5] * source[start + Math.max(0, Math.min(length - 1, i + t)) * step];
-        }
-        target[start + i * step] = total / sum;
-      }
+  const across = new Float32Array(values.length);
+  const line = new Float32Array(width + 10);
+  for (let y = 0; y < height; y++) {
+    const row = y * width;
+    line.set(values.subarray(row, row + width), 5);
+    line.fill(values[row], 0, 5);
+    line.fill(values[row + width - 1], width + 5);
+    for (let x = 0; x < width; x++) {
+      let total = 0;
+      for (let t = 0; t < 11; t++) total += taps[t] * line[x + t];
+      across[row + x] = total / sum;
     }
-    return target;
-  };
-  return once(once(values, 1, width, height, width), width, height, width, 1);
+  }
+  const result = new Float32Array(values.length);
+  for (let y = 0; y < height; y++) {
+    for (let t = 0; t < 11; t++) {
+      const from = Math.max(0, Math.min(height - 1, y + t - 5)) * width;
+      const weight = taps[t] / sum;
+      for (let x = 0, i = y * width; x < width; x++, i++) result[i] += weight * across[from + x];
+    }
+  }
+  return result;
 }
 
-// Local SSIM (Wang et al., 2004) of two luma planes.
-function ssimOf(x, y, width, height) {
-  const product = (a, b) => blurred(a.map((v, i) => v * b[i]), width, height);
-  const [mx, my] = [blurred(x, width, height), blurred(y, width, height)];
-  const [xx, yy, xy] = [product(x, x), product(y, y), product(x, y)];
+// Local mean and mean of squares of a luma plane.
+function momentsOf(luma, width, height) {
+  return { mean: blurred(luma, width, height), square: blurred(luma.map((v) => v * v), width, height) };
+}
+
+// Local SSIM (Wang et al., 2004) of two luma planes, given their moments.
+function ssimOf(x, y, mx, my, width, height) {
+  const local = blurred(x.map((v, i) => v * y[i]), width, height);
   const [c1, c2] = [2.55 ** 2, 7.65 ** 2];
-  return mx.map((a, i) => {
-    const b = my[i];
-    const covariance = xy[i] - a * b;
-    const variances = xx[i] - a * a + yy[i] - b * b;
-    return ((2 * a * b + c1) * (2 * covariance + c2)) / ((a * a + b * b + c1) * (variances + c2));
-  });
+  for (let i = 0; i < local.length; i++) {
+    const [a, b] = [mx.mean[i], my.mean[i]];
+    const variances = mx.square[i] - a * a + my.square[i] - b * b;
+    local[i] = ((2 * a * b + c1) * (2 * (local[i] - a * b) + c2)) / ((a * a + b * b + c1) * (variances + c2));
+  }
+  return local;
 }
 
 // In-place radix-2 Fourier transform of one line of `n` complex values.
@@ -113,7 +123,7 @@ function transform(real, imaginary, offset, step, n) {
 // Log amplitude of the largest power-of-two square in the middle, Hann window, zero frequency in the centre:
 // checkerboards show as bright dots at the stride's frequencies.
 function spectrumOf(luma, width, height) {
-  const n = 2 ** Math.floor(Math.log2(Math.min(width, height, 1024)));
+  const n = 2 ** Math.floor(Math.log2(Math.min(width, height, 512)));
   const [left, top] = [(width - n) >> 1, (height - n) >> 1];
   const [real, imaginary] = [new Float64Array(n * n), new Float64Array(n * n)];
   let mean = 0;

@@ -87,7 +87,7 @@ function drawPairs() {
   const table = document.createElement("table");
   table.createCaption().textContent = `PSNR of ${data.pairs[0].first} minus that of …, over all pictures; small, here and above: 95 % bootstrap intervals`;
   const head = table.createTHead().insertRow();
-  for (const text of ["", "dB", "won", "t test", "Wilcoxon"]) {
+  for (const text of ["method", "dB", "won", "t test", "Wilcoxon"]) {
     const th = document.createElement("th");
     th.scope = "col";
     th.textContent = text;

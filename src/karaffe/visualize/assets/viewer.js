@@ -1,9 +1,10 @@
 // The pictures: what is loaded, where one looks, and the drawing of each view.
 
-const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const read = (element) => JSON.parse(element.textContent);
+const data = { scenes: [], means: [], pairs: [], ...read(byId("colours")) };
 const HEAT = paletteOf(data.heat);
 const SIGNED = paletteOf(data.signed);
-const byId = (id) => document.getElementById(id);
 const stage = byId("stage");
 const ZOOMS = [1 / 16, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32];
 const MAPS = ["picture", "absolute", "signed", "ssim", "spectrum"];
@@ -33,7 +34,7 @@ function entry(scene, item) {
   loaded.delete(key);
   loaded.set(key, found);
   for (const old of loaded.keys()) {
-    if (loaded.size <= 48) break;
+    if (loaded.size <= Math.max(12, 2 * itemsOf(sceneNow()).length)) break;
     loaded.delete(old);
   }
   return found;
@@ -44,16 +45,24 @@ function lumaPlane(found) {
   return found.luma;
 }
 
-// What to draw for an item: its picture, or a map; null while something is still being decoded. The reference has
-// no error, so it is shown itself.
+// What to draw for an item: its picture, or a map; null while something is still being decoded or made (one map a
+// task, so that the page stays alive). The reference has no error, so it is shown itself.
 function sourceOf(item) {
   const found = entry(state.scene, item);
   if (!found.ready) return null;
   if (state.map === "picture" || (item === 0 && state.map !== "spectrum")) return found.image;
   const reference = entry(state.scene, 0);
   if (!reference.ready) return null;
-  const key = state.map + (state.map === "absolute" || state.map === "signed" ? state.limit : "");
-  if (!found.maps.has(key)) found.maps.set(key, mapOf(found, reference));
+  const { scene, map: kind, limit } = state;
+  const key = kind + (kind === "absolute" || kind === "signed" ? limit : "");
+  if (!found.maps.has(key)) {
+    found.maps.set(key, null);
+    setTimeout(() => {
+      if (state.map !== kind || state.limit !== limit || loaded.get(`${scene}/${item}`) !== found) found.maps.delete(key);
+      else found.maps.set(key, mapOf(found, reference));
+      redraw();
+    });
+  }
   return found.maps.get(key);
 }
 
@@ -67,7 +76,8 @@ function mapOf(found, reference) {
     return painted(width, height, SIGNED, (i) => 0.5 + (0.5 * (mine[i] - theirs[i])) / state.limit);
   }
   if (state.map === "ssim") {
-    const local = ssimOf(mine, theirs, width, height);
+    const moments = [found, reference].map((one) => (one.moments ??= momentsOf(lumaPlane(one), width, height)));
+    const local = ssimOf(mine, theirs, ...moments, width, height);
     return painted(width, height, HEAT, (i) => 1 - local[i]);
   }
   const { n, shade } = spectrumOf(mine, width, height);
@@ -89,6 +99,16 @@ function layOut() {
   const items = state.mode === "grid" ? [...Array(count).keys()] : [state.mode === "slider" ? state.left : state.current];
   const columns = state.mode === "grid" ? gridColumns(count) : 1;
   const rows = Math.ceil(items.length / columns);
+  // On whole screen pixels, wherever the stage begins, else the browser would resample the canvases; and all of one
+  // size, so that the same pixel of all pictures falls on the same place of every view.
+  const ratio = window.devicePixelRatio || 1;
+  const box = stage.getBoundingClientRect();
+  const places = (start, size, parts) => {
+    const first = Math.ceil(start * ratio);
+    const step = Math.floor((Math.floor((start + size) * ratio) - first + 1) / parts);
+    return { length: (step - 1) / ratio, starts: Array.from({ length: parts }, (_, i) => (first + i * step) / ratio - start) };
+  };
+  const [across, down] = [places(box.left, box.width, columns), places(box.top, box.height, rows)];
   views = items.map((item, i) => {
     const element = document.createElement("div");
     element.className = "view";
@@ -96,10 +116,10 @@ function layOut() {
     canvas.setAttribute("role", "img");
     element.append(canvas);
     const [column, row] = [i % columns, Math.floor(i / columns)];
-    element.style.left = `calc(${(100 * column) / columns}% + ${column ? 1 : 0}px)`;
-    element.style.top = `calc(${(100 * row) / rows}% + ${row ? 1 : 0}px)`;
-    element.style.width = `calc(${100 / columns}% - ${column ? 1 : 0}px)`;
-    element.style.height = `calc(${100 / rows}% - ${row ? 1 : 0}px)`;
+    Object.assign(element.style, {
+      left: `${across.starts[column]}px`, top: `${down.starts[row]}px`,
+      width: `${across.length}px`, height: `${down.length}px`,
+    });
     stage.prepend(element);
     const tags = ["left", "right"].map((side) => {
       const tag = document.createElement("span");
@@ -182,6 +202,12 @@ function draw() {
     view.canvas.setAttribute("aria-label", view.tags.map((tag) => tag.textContent).filter(Boolean).join(" and "));
   }
   drawRest();
+  const shown = state.mode === "slider" ? [state.left, state.right] : views.map((view) => view.item);
+  // For those who drive the page: whether something is still being made, and when the first picture stood, in
+  // milliseconds after the page was asked for.
+  const whole = shown.every(sourceOf);
+  if (whole) document.documentElement.dataset.drawn ??= String(Math.round(performance.now()));
+  document.documentElement.toggleAttribute("data-busy", !whole);
 }
 
 let pending = false;
