@@ -168,7 +168,11 @@ def test_computed_values_step_off_nodata():
 @pytest.mark.parametrize(
     ("image", "error", "match"),
     [
-        ([[1, 2]], DtypeError, "a NumPy array, a torch tensor or a Pillow image, got builtins.list"),
+        (
+            [[1, 2]],
+            DtypeError,
+            "a NumPy array, a torch tensor, a Pillow image or an xarray.DataArray, got builtins.list",
+        ),
         (np.zeros(5), ShapeError, r"\(H, W\) or \(H, W, C\), got \(5,\)"),
         (np.zeros((0, 5)), ShapeError, "at least one pixel"),
         (np.zeros((3, 5), complex), DtypeError, "got complex128"),

@@ -15,6 +15,7 @@ from karaffe.imaging.arrays import ArrayReader, ArrayWriter, array_info
 from karaffe.imaging.engine import Enlarger, Tile
 from karaffe.imaging.formats._pillow import array_image, image_array, image_info
 from karaffe.imaging.info import Array, ImageInfo
+from karaffe.imaging.labelled import is_labelled, unpack_labelled
 from karaffe.imaging.network import find_network
 from karaffe.imaging.sizing import Size, wanted_grid
 from karaffe.imaging.values import check_range, compute_dtype
@@ -44,7 +45,8 @@ def upscale(
     Tiled results equal untiled ones: within 1e-5 of the range for floats, one count for integers.
 
     Args:
-        image: NumPy ``(H, W)`` or ``(H, W, C)``; torch ``(C, H, W)`` or ``(N, C, H, W)``; or a Pillow image.
+        image: NumPy ``(H, W)`` or ``(H, W, C)``; torch ``(C, H, W)`` or ``(N, C, H, W)``; a Pillow image; or an
+            xarray.DataArray with dimensions for rows and columns, whose coordinates are made for the new grid.
             Integers or floats; 3 channels are RGB, any other number goes channel by channel as grey.
         scale: Factor; any positive number. The size is rounded half up. Below 1 the image is reduced, antialiased.
         model: A name of :func:`karaffe.models.list_models`, or a module with ``scale`` and ``halo``.
@@ -53,7 +55,7 @@ def upscale(
         value_range: Values of black and white; default: all of an integer type, [0, 1] for floats.
         alpha: The last channel is opacity, not premultiplied (Pillow images say so themselves): hidden colours
             do not show as fringes.
-        nodata: Value of absent pixels.
+        nodata: Value of absent pixels; default: what a DataArray declares, else none.
         device: Where to compute; default: where a tensor or module is.
         backend: Name of the operator backend (:func:`karaffe.ops.backends`); default: the best there is.
 
@@ -64,7 +66,7 @@ def upscale(
     """
     check_range(value_range)
     frames, info, repack = _unpack(image, alpha)
-    info = replace(info, nodata=nodata, value_range=value_range or info.value_range)
+    info = replace(info, nodata=info.nodata if nodata is None else nodata, value_range=value_range or info.value_range)
     rows_columns = wanted_grid(info, scale, size)[:2]
     if device is None and isinstance(image, Tensor):
         device = image.device
@@ -83,11 +85,13 @@ def _unpack(image: Any, alpha: bool) -> _Unpacked:
         return _unpack_tensor(image, alpha)
     if isinstance(image, np.ndarray):
         return _unpack_numpy(image, alpha)
+    if is_labelled(image):
+        return unpack_labelled(image, alpha)
     if type(image).__module__.startswith("PIL.") or any(c.__module__ == "PIL.Image" for c in type(image).__mro__):
         return _unpack_pillow(image)
+    kind = f"{type(image).__module__}.{type(image).__qualname__}"
     raise DtypeError(
-        f"image must be a NumPy array, a torch tensor or a Pillow image, got {type(image).__module__}."
-        f"{type(image).__qualname__}"
+        f"image must be a NumPy array, a torch tensor, a Pillow image or an xarray.DataArray, got {kind}"
     )
 
 
