@@ -1,0 +1,197 @@
+"""The native kernels: every instruction set against the reference, the same bits at every thread count, layouts kept.
+
+An instruction set is chosen when the library is loaded, so each one is tested in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import oracle
+from karaffe.ops.backends import cpu
+from oracle import Case
+
+pytestmark = pytest.mark.skipif(cpu.why_not() is not None, reason=f"native kernels: {cpu.why_not()}")
+
+OPERATORS = ("reassemble", "correlate", "scatter")
+INSTRUCTION_SETS = ("avx512", "avx2", "portable")
+ROOT = Path(__file__).parents[2]
+
+
+def native(operator: str):
+    return getattr(torch.ops.karaffe, operator)
+
+
+@st.composite
+def specialised_cases(draw: st.DrawFn) -> Case:
+    """What the specialised kernels serve: square odd kernels, whole factors; sizes around a vector's and a block's."""
+    sizes = draw(st.tuples(st.integers(1, 6), st.sampled_from((1, 2, 3, 5, 8, 15, 16, 17, 33))))
+    factor, groups = draw(st.integers(1, 4)), draw(st.integers(1, 2))
+    return Case(
+        sizes=sizes,
+        targets=tuple(s * factor for s in sizes),
+        kernel_size=(draw(st.sampled_from((3, 5, 7))),) * 2,
+        batch=draw(st.integers(0, 2)),
+        channels=groups * draw(st.sampled_from((1, 3, 4, 5, 16, 21, 64, 70))),
+        groups=groups,
+        padding_mode=draw(st.sampled_from(("zeros", "replicate", "reflect"))),
+        alignment=draw(st.sampled_from(("corner", "center"))),
+    )
+
+
+def agrees(operator: str, case: Case, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+    """Value and strides of one call against the float64 formula."""
+    tensors = {k: t.contiguous(memory_format=memory_format) for k, t in case.tensors(dtype).items()}
+    exact = {k: t.double() for k, t in tensors.items()}
+    wanted = oracle.FORMULAS[operator](*case.arguments(operator, exact))
+    got = native(operator)(*case.arguments(operator, tensors))
+    assert got.dtype == dtype
+    like = tensors["Q" if operator == "scatter" else "V"]
+    kept = torch.contiguous_format if like.is_contiguous() else memory_format
+    assert got.is_contiguous(memory_format=kept), f"{operator} {case}: {got.stride()}"
+    oracle.assert_close(got, wanted, f"{operator} {case} {dtype} {memory_format}")
+
+
+FORMATS = st.sampled_from((torch.contiguous_format, torch.channels_last))
+DTYPES = st.sampled_from((torch.float32, torch.float64, torch.bfloat16, torch.float16))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@given(case=specialised_cases(), dtype=DTYPES, memory_format=FORMATS)
+@settings(max_examples=60, deadline=None)
+def test_specialised_kernels(operator, case, dtype, memory_format):
+    agrees(operator, case, dtype, memory_format)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@given(case=oracle.cases(), dtype=DTYPES)
+@settings(max_examples=60, deadline=None)
+def test_general_kernels(operator, case, dtype):
+    last = {2: torch.channels_last, 3: torch.channels_last_3d}.get(len(case.sizes))
+    for memory_format in (torch.contiguous_format, *([last] if last else [])):
+        agrees(operator, case, dtype, memory_format)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_gradients(operator, memory_format):
+    flat = [case for case in oracle.FIXED if len(case.sizes) == 2]
+    oracle.check(operator, native(operator), flat, memory_format=memory_format)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("targets", [(34, 46), (29, 31)], ids=["specialised", "general"])
+def test_bits_do_not_depend_on_threads(operator, memory_format, targets):
+    case = Case((17, 23), targets, (5, 5), channels=37, padding_mode="replicate")
+    tensors = case.tensors(torch.float32)
+    arguments = case.arguments(operator, {k: t.contiguous(memory_format=memory_format) for k, t in tensors.items()})
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            results.append(native(operator)(*arguments))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert torch.equal(results[0], other)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_strided_and_mixed_layouts(operator):
+    case = Case((6, 9), (12, 18), (5, 5), channels=12)
+    tensors = case.tensors(torch.float32)
+    wanted = native(operator)(*case.arguments(operator, tensors))
+    wide = {k: t.repeat_interleave(2, -1)[..., ::2] for k, t in tensors.items()}
+    assert not any(t.is_contiguous() for t in wide.values())
+    assert torch.equal(native(operator)(*case.arguments(operator, wide)), wanted)
+    mixed = tensors | {"A": tensors["A"].contiguous(memory_format=torch.channels_last)}
+    torch.testing.assert_close(native(operator)(*case.arguments(operator, mixed)), wanted)
+
+
+def test_the_kernels_check_for_themselves():
+    x, a = torch.ones(1, 2, 3, 3), torch.ones(1, 25, 6, 6)
+    bad = {
+        "dtype": lambda: native("reassemble")(x, a.double(), [5, 5]),
+        "float64, float32": lambda: native("reassemble")(x.int(), a.int(), [5, 5]),
+        "channels": lambda: native("reassemble")(x, a, [3, 3]),
+        "groups": lambda: native("reassemble")(x, a, [5, 5], 3),
+        "batch": lambda: native("reassemble")(x, a.expand(2, -1, -1, -1), [5, 5]),
+        "kernel_size": lambda: native("reassemble")(x, a, [5]),
+        "padding_mode": lambda: native("reassemble")(x, a, [5, 5], 1, [], "mirror"),
+        "alignment": lambda: native("reassemble")(x, a, [5, 5], 1, [], "zeros", "middle"),
+    }
+    with torch.no_grad():
+        for word, call in bad.items():
+            with pytest.raises(RuntimeError, match=word):
+                call()
+
+
+def in_a_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+def test_every_instruction_set(instruction_set):
+    result = in_a_process(
+        "import sys, torch\n"
+        "from karaffe.errors import BackendError\n"
+        "try:\n"
+        "    import karaffe.ops\n"
+        "except BackendError:\n"
+        "    sys.exit(77)\n"
+        "from karaffe.ops.backends import cpu\n"
+        f"assert cpu.simd() == {instruction_set!r}, cpu.simd()\n"
+        "sys.path[:0] = ['tests', 'tests/ops']\n"
+        "import test_native as t\n"
+        "for operator in t.OPERATORS:\n"
+        "    t.test_specialised_kernels(operator)\n"
+        "    t.test_general_kernels(operator)\n"
+        "    for layout in (torch.contiguous_format, torch.channels_last):\n"
+        "        t.test_gradients(operator, layout)\n",
+        KARAFFE_SIMD=instruction_set,
+    )
+    if result.returncode == 77:
+        pytest.skip(f"this processor has no {instruction_set}")
+    assert result.returncode == 0, result.stderr
+
+
+def test_an_unknown_instruction_set_is_an_error():
+    result = in_a_process("import karaffe.ops", KARAFFE_SIMD="mmx")
+    assert result.returncode != 0
+    assert "BackendError" in result.stderr
+    assert "KARAFFE_SIMD='mmx'" in result.stderr
+
+
+def test_without_the_library_the_formula_serves_with_one_warning(tmp_path):
+    result = in_a_process(
+        "import pathlib, sys, warnings, torch\n"
+        "is_file = pathlib.Path.is_file\n"
+        "pathlib.Path.is_file = lambda p: 'karaffe_cpu' not in p.name and is_file(p)\n"
+        "with warnings.catch_warnings(record=True) as seen:\n"
+        "    warnings.simplefilter('always')\n"
+        "    import karaffe.ops\n"
+        "    karaffe.ops.reassemble(torch.ones(1, 1, 2, 2), torch.ones(1, 9, 4, 4), 3)\n"
+        "ours = [w for w in seen if w.category is RuntimeWarning and 'karaffe' in str(w.message)]\n"
+        "assert len(ours) == 1, seen\n"
+        "(native,) = [b for b in karaffe.ops.backends() if b.name == 'cpu']\n"
+        "assert 'not built' in native.reason, native\n"
+    )
+    assert result.returncode == 0, result.stderr
