@@ -20,6 +20,7 @@ from karaffe.studio.mos.store import Store
 from karaffe.studio.mos.votes import read_votes, votes_csv
 
 SESSION = "karaffe_keeper"
+TokenField = Annotated[str, Form(min_length=1, max_length=128)]
 _HTML: dict[str, Any] = {"response_class": HTMLResponse}
 _SEE_OTHER: dict[int | str, dict[str, Any]] = {303: {"description": "Go to the keeper's page"}}
 
@@ -50,9 +51,7 @@ def make_router(store: Store, pages: Pages, admin_token: str) -> APIRouter:
         return response
 
     @router.post("/login", status_code=303, response_class=RedirectResponse, responses=_SEE_OTHER)
-    def login(
-        request: Request, csrf: CsrfField, token: Annotated[str, Form(min_length=1, max_length=128)]
-    ) -> RedirectResponse:
+    def login(request: Request, csrf: CsrfField, token: TokenField) -> RedirectResponse:
         check_form(csrf, form_token(store.secret, "visit", visit_of(request)))
         if not same(token.strip(), admin_token):
             raise NotKeeperError("this is not the token that the server printed at start")
