@@ -90,9 +90,7 @@ def _unpack(image: Any, alpha: bool) -> _Unpacked:
     if type(image).__module__.startswith("PIL.") or any(c.__module__ == "PIL.Image" for c in type(image).__mro__):
         return _unpack_pillow(image)
     kind = f"{type(image).__module__}.{type(image).__qualname__}"
-    raise DtypeError(
-        f"image must be a NumPy array, a torch tensor, a Pillow image or an xarray.DataArray, got {kind}"
-    )
+    raise DtypeError(f"image must be a NumPy array, a torch tensor, a Pillow image or an xarray.DataArray, got {kind}")
 
 
 def _unpack_numpy(image: Array, alpha: bool) -> _Unpacked:

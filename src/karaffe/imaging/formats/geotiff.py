@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from karaffe.errors import FileError
+from karaffe.imaging.blocks import RowBlocks
 from karaffe.imaging.formats import Format
 from karaffe.imaging.formats.tiff import MAGIC
 from karaffe.imaging.info import Array, Colour, ImageInfo, Window, dtype_range
@@ -132,8 +133,7 @@ class GeoTiffWriter(BaseWriter):
         rasterio = library("rasterio", _EXTRA)
         self._extras, self._path = info.extras, path
         self._masked = bool(info.extras["masked"])
-        self._waiting: list[Array] = []
-        self._top = 0
+        self._blocks = RowBlocks(info.height, _BLOCK)
         tiled = min(info.height, info.width) >= _BLOCK
         blocks = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK} if tiled else {}
         compress = info.extras["compress"] if info.extras["compress"] in _LOSSLESS else "DEFLATE"
@@ -170,19 +170,12 @@ class GeoTiffWriter(BaseWriter):
             file.write_colormap(1, kept["colormap"])
 
     def _write(self, band: Array, frame: int) -> None:
-        self._waiting.append(band)
-        rows = sum(map(len, self._waiting))
-        last = self._top + rows == self.info.height
-        ready = rows if last else rows - rows % _BLOCK
-        if not ready:
-            return
-        pixels = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
-        self._waiting = [pixels[ready:]] if ready < rows else []
-        self._store(pixels[:ready])
-        self._top += ready
+        block = self._blocks.push(band)
+        if block is not None:
+            self._store(*block)
 
-    def _store(self, pixels: Array) -> None:
-        where = library("rasterio.windows", _EXTRA).Window(0, self._top, self.info.width, len(pixels))
+    def _store(self, top: int, pixels: Array) -> None:
+        where = library("rasterio.windows", _EXTRA).Window(0, top, self.info.width, len(pixels))
         planes = pixels.transpose(2, 0, 1)
         if self._masked:
             middle = self.info.value_range[1] / 2
@@ -200,7 +193,6 @@ class GeoTiffWriter(BaseWriter):
                 file.build_overviews(self._extras["overviews"], method)
 
     def abort(self) -> None:
-        self._waiting = []
         with suppress(Exception):
             self._file.close()
 
