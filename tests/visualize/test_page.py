@@ -66,6 +66,19 @@ def test_the_pictures_inside_are_the_pictures(scene):
         np.testing.assert_array_equal(decoded(parsed, f"p0-{number}"), panel.pixels)
 
 
+def test_deep_pictures_keep_every_bit():
+    reference = np.random.default_rng(0).integers(0, 65536, (20, 30, 3)).astype(np.uint16)
+    floats = np.random.default_rng(1).random((20, 30))
+    parsed = render(Scene("p", reference, (Panel("m", floats),), 2))
+    assert blocks(parsed, "scene")[0]["deep"] is True
+
+    def joined(identity):
+        return decoded(parsed, identity).astype(int) * 256 + decoded(parsed, f"{identity}-low")
+
+    np.testing.assert_array_equal(joined("p0-0"), reference)
+    np.testing.assert_array_equal(joined("p0-1")[..., 1], np.floor(floats * 65535 + 0.5))
+
+
 def test_the_data_says_what_the_scene_says(scene):
     (described,) = blocks(render(scene), "scene")
     assert (described["name"], described["width"], described["height"]) == ("a picture.png", 120, 90)

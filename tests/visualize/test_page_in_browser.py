@@ -55,13 +55,22 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def deep_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of 16 bit whose values lie in a narrow range, beside itself."""
+    path = tmp_path_factory.mktemp("page") / "deep.html"
+    ramp = np.linspace(1000, 1600, 64 * 96).reshape(64, 96).astype(np.uint16)
+    path.write_text("".join(page([Scene("deep", ramp, (Panel("m", ramp + np.uint16(3)),), 2)])), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def visit(chromium: Any, file: Path) -> Iterator[Callable[..., Any]]:
     """Open the page; the test fails where it asks for anything, opens a dialog, or one of its scripts fails."""
     contexts: list[Any] = []
     faults: list[str] = []
 
-    def open_page(**options: Any) -> Any:
+    def open_page(path: Path = file, **options: Any) -> Any:
         # The policy forbids evaluating texts, which is how these tests look into the page.
         context = chromium.new_context(
             **{"viewport": {"width": 1100, "height": 700}, "bypass_csp": True, "color_scheme": "light", **options}
@@ -73,7 +82,7 @@ def visit(chromium: Any, file: Path) -> Iterator[Callable[..., Any]]:
         tab.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         tab.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
         tab.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r.url))
-        tab.goto(file.as_uri())
+        tab.goto(path.as_uri())
         settle(tab)
         return tab
 
@@ -248,6 +257,29 @@ def test_pixel_values_under_the_pointer(visit: Callable[..., Any]) -> None:
     assert tab.inner_text("#values") == f"x 48 y 32 · reference {reference} · red {red}"
     press(tab, "l")
     assert tab.locator("#lens").is_visible()
+
+
+def test_sixteen_bit_is_windowed_and_its_values_are_shown(visit: Callable[..., Any], deep_file: Path) -> None:
+    tab = visit(deep_file)
+    press(tab, "b", "1")
+    assert shot(tab)[330:350, 300:400].max() < 8
+    press(tab, "w")
+    tab.wait_for_function("() => Number(document.getElementById('black').value) > 0")
+    settle(tab)
+    assert [int(tab.input_value(f"#{name}")) for name in ("black", "white")] == pytest.approx([1006, 1594], abs=2)
+    middle = shot(tab)[330:350, 300:400]
+    assert 90 < middle.mean() < 165
+    box = tab.locator("#stage").bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 2 + 3, box["y"] + box["height"] / 2 + 3)
+    settle(tab)
+    value = int(np.linspace(1000, 1600, 64 * 96).reshape(64, 96)[32, 48])
+    assert f"reference {value} {value} {value} · m {value + 3}" in tab.inner_text("#values")
+    tab.fill("#white", "65535")
+    tab.locator("#white").blur()
+    settle(tab)
+    assert shot(tab)[330:350, 300:400].max() < 8
+    press(tab, "w")
+    assert tab.input_value("#black") == "0"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

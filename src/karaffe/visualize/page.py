@@ -21,13 +21,14 @@ from string import Template
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from karaffe.errors import ArgumentError
 from karaffe.evaluation.statistics import bootstrap_interval, paired_test
 from karaffe.visualize.colours import HEAT, SIGNED, error_limit
 from karaffe.visualize.crops import find_crops
-from karaffe.visualize.scene import Panel, Scene, rgb
+from karaffe.visualize.scene import Panel, Scene, rgb, rgb16
 
 _SCRIPTS = ("maps.js", "viewer.js", "table.js", "main.js")
 _FIGURES = ("psnr", "ssim", "seconds")
@@ -78,9 +79,8 @@ def page(
         labels = [[panel.label for panel in panels] for panels in figures]
         if labels[-1] != labels[0]:
             raise ArgumentError(f"page: every scene must have the panels {labels[0]}; {scene.name!r} differs")
-        yield _picture(f"p{i}-0", scene.reference)
-        for j, panel in enumerate(scene.panels, start=1):
-            yield _picture(f"p{i}-{j}", panel.pixels)
+        for j, pixels in enumerate([scene.reference, *(panel.pixels for panel in scene.panels)]):
+            yield _picture(f"p{i}-{j}", pixels, scene.deep)
         yield _inert("scene", _describe(scene, i, crop_size, crops))
     if not figures:
         raise ArgumentError("page: at least one scene is needed")
@@ -113,9 +113,17 @@ def _inert(kind: str, value: Any) -> str:
     return f'<script type="application/json" class="{kind}">{_inert_json(value)}</script>\n'
 
 
-def _picture(identity: str, pixels: Any) -> str:
+def _picture(identity: str, pixels: Any, deep: bool) -> str:
+    """A picture as PNG; a deep one as two, of its high and of its low bytes, since browsers decode 8 bit only."""
+    if not deep:
+        return _png(identity, rgb(pixels))
+    wide = rgb16(pixels)
+    return _png(identity, (wide >> 8).astype(np.uint8)) + _png(f"{identity}-low", wide.astype(np.uint8))
+
+
+def _png(identity: str, pixels: npt.NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(rgb(pixels)).save(buffer, "PNG", compress_level=4)
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
     return f'<script type="text/plain" id="{identity}">{base64.b64encode(buffer.getvalue()).decode()}</script>\n'
 
 
@@ -125,6 +133,7 @@ def _describe(scene: Scene, number: int, crop_size: int, crops: int) -> dict[str
         "name": scene.name,
         "width": width,
         "height": height,
+        "deep": scene.deep,
         "limit": error_limit([scene.error(panel) for panel in scene.panels]),
         "crops": find_crops(scene, size=crop_size, count=crops),
         "reference": {"label": "reference", "image": f"p{number}-0"},

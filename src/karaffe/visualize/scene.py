@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from karaffe.errors import ArgumentError, ShapeError
-from karaffe.evaluation.images import Image, check_image, luma, to_uint8
+from karaffe.evaluation.images import Image, check_image, luma, peak, quantize, to_uint8
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,24 @@ class Scene:
             self._errors[panel.label] = _luma(panel.pixels) - _luma(self.reference)
         return self._errors[panel.label]
 
+    @property
+    def deep(self) -> bool:
+        """Whether any picture has more than 8 bit."""
+        return any(image.dtype != np.uint8 for image in (self.reference, *(panel.pixels for panel in self.panels)))
+
 
 def rgb(image: Image) -> npt.NDArray[np.uint8]:
     """Return ``image`` on 8 bit with three channels."""
-    pixels = to_uint8(image)
+    return _three(to_uint8(image))
+
+
+def rgb16(image: Image) -> npt.NDArray[np.uint16]:
+    """Return ``image`` on 16 bit with three channels."""
+    values = image.astype(np.float64) * (65535 / peak(image))
+    return _three(quantize(values, np.uint16))
+
+
+def _three(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
 

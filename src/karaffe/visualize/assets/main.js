@@ -41,10 +41,25 @@ function setScene(index) {
   const last = itemsOf(sceneNow()).length - 1;
   for (const side of ["left", "right", "current", "before"]) state[side] = Math.min(state[side], last);
   state.limit = sceneNow().limit;
+  for (const id of ["black", "white"]) byId(id).max = String(topNow());
+  setWindow(null);
   byId("limit").value = String(state.limit);
   layOut();
   fit();
   drawTable();
+}
+
+// The values shown as black and as white; null: all there are.
+function setWindow(window) {
+  state.window = window && window[0] < window[1] ? window : null;
+  [byId("black").value, byId("white").value] = state.window ?? [0, topNow()];
+  redraw();
+}
+
+function toggleWindow() {
+  if (state.window) return setWindow(null);
+  const reference = entry(state.scene, 0);
+  reference.decoded.then(() => reference.ready && setWindow(percentiles(valuesOf(reference))));
 }
 
 function setTheme(theme) {
@@ -104,9 +119,8 @@ function drawValues() {
     for (const item of new Set(items)) {
       const found = entry(state.scene, item);
       if (!found.ready) continue;
-      found.pixels ??= pixelsOf(found.image);
       const at = 4 * (spot.y * width + spot.x);
-      texts.push(`${itemsOf(sceneNow())[item].label} ${[...found.pixels.data.slice(at, at + 3)].join(" ")}`);
+      texts.push(`${itemsOf(sceneNow())[item].label} ${valuesOf(found).slice(at, at + 3).join(" ")}`);
     }
   }
   byId("values").textContent = inside ? [`x ${spot.x}  y ${spot.y}`, ...texts].join("   ·   ") : "";
@@ -177,6 +191,7 @@ const KEYS = {
   m: () => setMap(MAPS[(MAPS.indexOf(state.map) + 1) % MAPS.length]),
   "+": () => stepZoom(1), "=": () => stepZoom(1), "-": () => stepZoom(-1), f: fit, c: nextCrop,
   "[": () => setScene(state.scene - 1), "]": () => setScene(state.scene + 1),
+  w: toggleWindow,
   r: () => { state.offsets.clear(); redraw(); },
   l: () => { state.loupe = !state.loupe; byId("loupe").setAttribute("aria-pressed", String(state.loupe)); redraw(); },
   t: () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
@@ -186,7 +201,7 @@ const KEYS = {
 function listenToKeys() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
-    if (event.target.closest("select") || (event.key === " " && event.target.closest("button"))) return;
+    if (event.target.closest("select, input") || (event.key === " " && event.target.closest("button"))) return;
     const arrow = ARROWS[event.key];
     const digit = /^Digit(\d)$/.exec(event.code);
     if (arrow && event.target === byId("handle")) {
@@ -211,6 +226,10 @@ function listenToButtons() {
   click("larger", () => stepZoom(1));
   click("fit", fit);
   click("crop", nextCrop);
+  click("window", toggleWindow);
+  for (const id of ["black", "white"]) {
+    byId(id).addEventListener("change", () => setWindow([Number(byId("black").value), Number(byId("white").value)]));
+  }
   click("loupe", KEYS.l);
   click("theme", KEYS.t);
   click("ask", KEYS["?"]);

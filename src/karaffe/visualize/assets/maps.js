@@ -14,14 +14,45 @@ function pixelsOf(image) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-// BT.601 luma in counts of 255, rounded as the strip does.
-function lumaOf(pixels) {
-  const { data } = pixels;
-  const luma = new Float32Array(data.length / 4);
+// Of a 16-bit picture, whose high and low bytes come as two pictures.
+function joined(high, low) {
+  const values = new Uint16Array(high.data.length);
+  for (let i = 0; i < values.length; i++) values[i] = (high.data[i] << 8) | low.data[i];
+  return values;
+}
+
+// BT.601 luma in counts of 255, of RGBA values up to `top`; of 8-bit pictures rounded as the strip does.
+function lumaOf(values, top) {
+  const luma = new Float32Array(values.length / 4);
+  const scale = 255 / top;
   for (let i = 0, j = 0; i < luma.length; i++, j += 4) {
-    luma[i] = Math.floor(0.299 * data[j] + 0.587 * data[j + 1] + 0.114 * data[j + 2] + 0.5);
+    const y = (0.299 * values[j] + 0.587 * values[j + 1] + 0.114 * values[j + 2]) * scale;
+    luma[i] = top === 255 ? Math.floor(y + 0.5) : y;
   }
   return luma;
+}
+
+// The picture with `black` and below shown as black, `white` and above as white.
+function windowed(values, width, height, black, white) {
+  const canvas = canvasOf(width, height);
+  const image = new ImageData(width, height);
+  const scale = 255 / (white - black);
+  for (let i = 0; i < values.length; i += 4) {
+    for (let c = 0; c < 3; c++) image.data[i + c] = (values[i + c] - black) * scale;
+    image.data[i + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+// The values below which one and 99 in a hundred of a picture's lie; a sample is enough.
+function percentiles(values) {
+  const sample = [];
+  const step = 4 * Math.max(1, Math.floor(values.length / 400000));
+  for (let i = 0; i < values.length; i += step) sample.push(values[i], values[i + 1], values[i + 2]);
+  sample.sort((a, b) => a - b);
+  const [low, high] = [0.01, 0.99].map((part) => sample[Math.floor(part * (sample.length - 1))]);
+  return [low, Math.max(low + 1, high)];
 }
 
 // 256 colours between evenly spaced stops.

@@ -13,23 +13,31 @@ const MAPS = ["picture", "absolute", "signed", "ssim", "spectrum"];
 // Item 0 is the reference, item n the n-th method.
 const state = {
   scene: 0, mode: "slider", map: "picture", limit: 32, left: 1, right: 1, current: 1, before: 0,
-  split: 0.5, zoom: 1, x: 0, y: 0, fitted: true, crop: -1, loupe: false, offsets: new Map(), pointer: null,
+  window: null, split: 0.5, zoom: 1, x: 0, y: 0, fitted: true, crop: -1, loupe: false, offsets: new Map(), pointer: null,
 };
 
 const sceneNow = () => data.scenes[state.scene];
+const topNow = () => (sceneNow().deep ? 65535 : 255);
 const itemsOf = (scene) => [scene.reference, ...scene.panels];
 
 // Loaded pictures and the maps made of them; the scenes looked at longest ago are let go.
 const loaded = new Map();
 
+function decodedLater(identity) {
+  const image = new Image();
+  image.src = "data:image/png;base64," + byId(identity).textContent.trim();
+  return image;
+}
+
 function entry(scene, item) {
   const key = `${scene}/${item}`;
   let found = loaded.get(key);
   if (!found) {
-    found = { image: new Image(), ready: false, maps: new Map() };
-    const source = byId(itemsOf(data.scenes[scene])[item].image);
-    found.image.src = "data:image/png;base64," + source.textContent.trim();
-    found.image.decode().then(() => { found.ready = true; redraw(); }, () => { found.broken = true; redraw(); });
+    const { image } = itemsOf(data.scenes[scene])[item];
+    const parts = data.scenes[scene].deep ? [image, `${image}-low`] : [image];
+    found = { images: parts.map(decodedLater), ready: false, maps: new Map() };
+    const end = (how) => () => { found[how] = true; redraw(); };
+    found.decoded = Promise.all(found.images.map((one) => one.decode())).then(end("ready"), end("broken"));
   }
   loaded.delete(key);
   loaded.set(key, found);
@@ -40,9 +48,26 @@ function entry(scene, item) {
   return found;
 }
 
+// RGBA values, up to 65535 in a deep scene.
+function valuesOf(found) {
+  found.values ??= found.images.length > 1 ? joined(...found.images.map(pixelsOf)) : pixelsOf(found.images[0]).data;
+  return found.values;
+}
+
 function lumaPlane(found) {
-  found.luma ??= lumaOf(found.pixels ??= pixelsOf(found.image));
+  found.luma ??= lumaOf(valuesOf(found), topNow());
   return found.luma;
+}
+
+function pictureOf(found) {
+  const window = state.window ?? [0, topNow()];
+  if (!sceneNow().deep && window[0] === 0 && window[1] === 255) return found.images[0];
+  const key = window.join(" ");
+  if (found.shown?.key !== key) {
+    const { width, height } = sceneNow();
+    found.shown = { key, canvas: windowed(valuesOf(found), width, height, ...window) };
+  }
+  return found.shown.canvas;
 }
 
 // What to draw for an item: its picture, or a map; null while something is still being decoded or made (one map a
@@ -50,7 +75,7 @@ function lumaPlane(found) {
 function sourceOf(item) {
   const found = entry(state.scene, item);
   if (!found.ready) return null;
-  if (state.map === "picture" || (item === 0 && state.map !== "spectrum")) return found.image;
+  if (state.map === "picture" || (item === 0 && state.map !== "spectrum")) return pictureOf(found);
   const reference = entry(state.scene, 0);
   if (!reference.ready) return null;
   const { scene, map: kind, limit } = state;
