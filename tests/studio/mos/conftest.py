@@ -26,6 +26,8 @@ from karaffe.studio.mos.create import create_study
 from karaffe.studio.mos.database import Database
 from karaffe.studio.mos.store import Store
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 METHODS = ("bicubic", "sharp", "reference")
 DATABASES = ("sqlite", "postgresql")
 

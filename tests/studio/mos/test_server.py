@@ -10,6 +10,7 @@ import pytest
 import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, settings
+from wire import answer_body, csrf_in
 
 from karaffe.studio.mos.server.app import make_app, new_admin_token
 from karaffe.studio.mos.server.security import HEADERS
@@ -41,12 +42,6 @@ def client(make_store: Callable[..., Store]) -> Make:
     return make
 
 
-def csrf_in(page: str) -> str:
-    found = re.search(r'(?:name="csrf" value|data-csrf)="([0-9a-f]{64})"', page)
-    assert found
-    return found[1]
-
-
 def take_part(client: TestClient) -> str:
     """Join and agree; return the personal page's address."""
     csrf = csrf_in(client.get("/").text)
@@ -58,15 +53,7 @@ def take_part(client: TestClient) -> str:
 
 def answer(client: TestClient, address: str, position: int = 0, **changes: Any) -> Any:
     page = client.get(address).text
-    body = {
-        "csrf": csrf_in(page),
-        "position": position,
-        "value": 4,
-        "elapsed_ms": 900,
-        "device_pixel_ratio": 1.5,
-        "exact_pixels": True,
-        "screen": "1920x1080 1000x700",
-    } | changes
+    body = answer_body(csrf_in(page), position, 4) | changes
     return client.post(f"{address}/answer", json=body)
 
 
