@@ -46,7 +46,8 @@ def fold_into(position: Tensor, size: int, padding_mode: str) -> Tensor:
         if size == 1:
             return torch.zeros_like(position)
         period = 2 * (size - 1)
-        folded = torch.remainder(position, period)
+        position = position.abs()  # a mirror at zero
+        folded = position - period * floor_divide(position, period)
         return torch.minimum(folded, period - folded)
     outside = (position < 0) | (position >= size)
     return torch.where(outside, size, position)

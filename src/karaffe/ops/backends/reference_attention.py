@@ -64,7 +64,8 @@ class _Call:
         if self.padding_mode == "mask":
             keep = geometry.inside(sizes, targets, self.kernel_size, self.dilation, self.alignment, device)
         if self.taps:
-            chosen = torch.tensor([i in self.taps for i in range(count)], device=device)
+            number = torch.arange(count, device=device)
+            chosen = torch.stack([number == tap for tap in self.taps]).any(0)
             chosen = chosen.view(-1, *[1] * len(sizes))
             keep = chosen if keep is None else keep & chosen
         return keep
