@@ -1,0 +1,122 @@
+"""What the benchmarks share: interleaved rounds, the machine's own bounds, results as JSON and Markdown.
+
+The rules they keep are in README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+sys.path.insert(0, str(ROOT / "tests"))  # the oracle and its cases
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds a call, one entry a round."""
+
+    rounds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.rounds)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        low, _, high = statistics.quantiles(self.rounds, n=4)
+        return low, high
+
+    def over(self, other: Times) -> float:
+        """Median of the rounds' ratios ``self / other``: what slows a whole round cancels."""
+        return statistics.median(a / b for a, b in zip(self.rounds, other.rounds, strict=True))
+
+
+def interleave(calls: dict[str, Call], rounds: int, seconds: float = 0.01) -> dict[str, Times]:
+    """Time every call once a round, each for about ``seconds``, after one call to warm up."""
+    repeats = {}
+    for name, call in calls.items():
+        call()
+        start = time.perf_counter()
+        call()
+        repeats[name] = max(1, min(200, int(seconds / (time.perf_counter() - start))))
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                call()
+            times[name].append((time.perf_counter() - start) / repeats[name] * 1e3)
+    return {name: Times(tuple(t)) for name, t in times.items()}
+
+
+GEMM_SIZE = 1024
+COPY_VALUES = 1 << 22
+
+
+def bound_calls() -> dict[str, Call]:
+    """A matrix product and a copy, to be timed in the same rounds as what they bound."""
+    a, b = torch.randn(GEMM_SIZE, GEMM_SIZE), torch.randn(GEMM_SIZE, GEMM_SIZE)
+    source, target = torch.randn(COPY_VALUES), torch.empty(COPY_VALUES)
+    product = torch.empty(GEMM_SIZE, GEMM_SIZE)
+    return {"sgemm": lambda: torch.mm(a, b, out=product), "memory copy": lambda: target.copy_(source)}
+
+
+def bound(times: dict[str, Times], multiply_adds: int, moved_bytes: int) -> Times:
+    """The longer of the multiply-adds at sgemm's rate and the bytes at the copy's, round by round, in ms."""
+    by_flops = multiply_adds / GEMM_SIZE**3
+    by_bytes = moved_bytes / (8 * COPY_VALUES)
+    pairs = zip(times["sgemm"].rounds, times["memory copy"].rounds, strict=True)
+    return Times(tuple(max(by_flops * gemm, by_bytes * copy) for gemm, copy in pairs))
+
+
+def commit() -> str:
+    """The checkout's commit, marked where files under version control differ from it."""
+    run = lambda *a: subprocess.run(["git", *a], cwd=ROOT, capture_output=True, text=True, check=False).stdout  # noqa: E731
+    changed = run("status", "--porcelain", "--untracked-files=no", "csrc", "src/karaffe/ops", "benchmarks/*.py")
+    return run("rev-parse", "--short", "HEAD").strip() + (" with local changes" if changed.strip() else "")
+
+
+def machine() -> dict[str, str]:
+    """Who measured: processor, cores, versions, commit."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    fields = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.*)$", info, re.MULTILINE))
+    name = fields.get("model name", platform.processor() or platform.machine())
+    if fields.get("cpu family"):
+        name += f" (family {fields['cpu family']}, model {fields['model']})"
+    return {
+        "processor": name,
+        "cores": str(os.cpu_count()),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def write_results(name: str, payload: dict, markdown: str) -> Path:
+    """Write NAME--MACHINE.json and .md, each to a temporary name first."""
+    slug = re.sub(r"[^a-z0-9]+", "-", payload["machine"]["processor"].lower()).strip("-")
+    stem = RESULTS / f"{name}--{slug}-{payload['machine']['cores']}-cores"
+    RESULTS.mkdir(exist_ok=True)
+    for suffix, text in ((".json", json.dumps(payload, indent=1) + "\n"), (".md", markdown)):
+        path = stem.with_suffix(suffix)
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_text(text)
+        temporary.replace(path)
+    return stem.with_suffix(".md")
