@@ -18,6 +18,7 @@ from karaffe.imaging import (
     Settings,
     upscale_batch,
 )
+from karaffe.imaging.ledger import NAME
 
 NEAREST = Settings(2, "nearest")
 
@@ -43,7 +44,7 @@ def run(*args, **options) -> tuple[list, BatchReport]:
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != NAME)
 
 
 def test_a_folder_keeps_its_structure(folder, tmp_path):
@@ -153,3 +154,46 @@ def test_closing_the_run_midway_leaves_no_half_file(folder, tmp_path):
     steps.close()
     assert files_in(tmp_path / "out") == []
     assert np.all([not p.name.startswith(".") for p in (tmp_path / "out").rglob("*")])
+
+
+def statuses(report: BatchReport) -> list[str]:
+    return [f.status for f in report.files]
+
+
+def test_a_run_is_taken_up_by_content_and_settings(folder, tmp_path, picture):
+    out = tmp_path / "out"
+    assert statuses(run([folder], out, NEAREST)[1]) == ["done"] * 3
+    assert statuses(run([folder], out, NEAREST, existing="skip")[1]) == ["skipped"] * 3
+    assert statuses(run([folder], out, Settings(2, "nearest", tile=9), existing="skip")[1]) == ["skipped"] * 3
+    Image.fromarray(255 - picture).save(folder / "a.png")
+    assert statuses(run([folder], out, NEAREST, existing="skip")[1]) == ["done", "skipped", "skipped"]
+    with Image.open(out / "a.png") as image:
+        np.testing.assert_array_equal(np.asarray(image)[::2, ::2], 255 - picture)
+    assert statuses(run([folder], out, Settings(3, "nearest"), existing="skip")[1]) == ["done"] * 3
+    with Image.open(out / "a.png") as image:
+        assert image.size == (183, 135)
+
+
+def test_results_that_others_touched_are_left_alone(folder, tmp_path):
+    out = tmp_path / "out"
+    run([folder], out, NEAREST)
+    (out / "a.png").write_bytes(b"retouched by hand")
+    (out / "sub" / "b.jpg").unlink()
+    _, report = run([folder], out, Settings(3, "nearest"), existing="skip")
+    assert statuses(report) == ["skipped", "done", "done"]
+    assert (out / "a.png").read_bytes() == b"retouched by hand"
+
+
+def test_a_damaged_memory_is_no_error(folder, tmp_path):
+    out = tmp_path / "out"
+    run([folder], out, NEAREST)
+    (out / NAME).write_text("{half")
+    assert statuses(run([folder], out, Settings(3, "nearest"), existing="skip")[1]) == ["skipped"] * 3
+
+
+def test_other_weights_count_as_other_settings(network, content, tmp_path, folder):
+    out = tmp_path / "out"
+    run([folder / "a.png"], out, Settings(2, network))
+    assert statuses(run([folder / "a.png"], out, Settings(2, content()), existing="skip")[1]) == ["skipped"]
+    network.phase += 1
+    assert statuses(run([folder / "a.png"], out, Settings(2, network), existing="skip")[1]) == ["done"]

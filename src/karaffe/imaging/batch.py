@@ -11,6 +11,7 @@ from typing import Literal
 
 from karaffe.errors import ArgumentError, FileError, KaraffeError
 from karaffe.imaging.formats import identify, suffix_of, suffixes
+from karaffe.imaging.ledger import Ledger, making_key
 from karaffe.imaging.one_file import FileSummary, Settings, run_file
 
 Existing = Literal["refuse", "overwrite", "skip"]
@@ -107,7 +108,8 @@ def upscale_batch(
         output: A folder; or, for a single input file, a file name with a known suffix.
         settings: How to enlarge.
         existing: What to do about a result that exists: ``"refuse"`` the whole batch, ``"overwrite"`` it, or
-            ``"skip"`` the file.
+            ``"skip"`` the file. A result of an earlier run into this folder, untouched since, is made again if its
+            source or the settings have changed (a hidden file in the folder remembers them).
 
     Raises:
         FileError: At once, before anything is written: an input that does not exist, no image at all, two inputs with
@@ -122,7 +124,8 @@ def upscale_batch(
         raise FileError(
             f"{len(taken)} of {len(jobs)} results exist: {_some(taken)}; give --overwrite or --skip-existing"
         )
-    return _run(jobs, settings or Settings(), existing)
+    ledger = None if [job.target for job in jobs] == [Path(output)] else Ledger(Path(output))
+    return _run(jobs, settings or Settings(), existing, ledger)
 
 
 def plan(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> list[Job]:
@@ -158,17 +161,35 @@ def _refuse_clashes(jobs: Sequence[Job]) -> None:
         made[target] = job.source
 
 
-def _run(jobs: Sequence[Job], settings: Settings, existing: Existing) -> Generator[Event, None, BatchReport]:
+def _run(
+    jobs: Sequence[Job], settings: Settings, existing: Existing, ledger: Ledger | None
+) -> Generator[Event, None, BatchReport]:
     started = time.perf_counter()
     finished: list[FileFinished] = []
     for number, job in enumerate(jobs, 1):
         yield FileStarted(job, number, len(jobs))
-        if existing == "skip" and job.target.exists():
-            finished.append(FileFinished(job, "skipped"))
-        else:
-            finished.append((yield from _make(job, settings, overwrite=existing == "overwrite")))
+        finished.append((yield from _finish(job, settings, existing, ledger)))
         yield finished[-1]
     return BatchReport(tuple(finished), time.perf_counter() - started)
+
+
+def _finish(
+    job: Job, settings: Settings, existing: Existing, ledger: Ledger | None
+) -> Generator[Event, None, FileFinished]:
+    """Skip or make one file, and remember how."""
+    try:
+        key = making_key(job.source, settings) if ledger is not None else ""
+    except OSError as error:
+        return FileFinished(job, "failed", error=f"cannot read {job.source}: {error.strerror}", exception=error)
+    outdated = False
+    if existing == "skip" and job.target.exists():
+        outdated = ledger is not None and ledger.judge(job.target, key) == "outdated"
+        if not outdated:
+            return FileFinished(job, "skipped")
+    made = yield from _make(job, settings, overwrite=existing == "overwrite" or outdated)
+    if made.status == "done" and ledger is not None:
+        ledger.record(job.target, key)
+    return made
 
 
 def _make(job: Job, settings: Settings, *, overwrite: bool) -> Generator[Event, None, FileFinished]:

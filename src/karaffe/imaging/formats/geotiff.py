@@ -26,6 +26,8 @@ _EXTRA = "geo"
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GDAL_METADATA, GDAL_NODATA, RPC
 _GEO_TAGS = (33550, 33922, 34264, 34735, 42112, 42113, 50844)
 _BLOCK = 256
+# GDAL's own default is a share of the machine's memory, which would make ours depend on the machine.
+_CACHE_BYTES = 128 << 20
 _LOSSLESS = ("DEFLATE", "LZW", "ZSTD", "LZMA", "PACKBITS")
 
 
@@ -130,7 +132,6 @@ class GeoTiffWriter(BaseWriter):
 
     def __init__(self, path: Path, info: ImageInfo) -> None:
         super().__init__(info)
-        rasterio = library("rasterio", _EXTRA)
         self._extras, self._path = info.extras, path
         self._masked = bool(info.extras["masked"])
         self._blocks = RowBlocks(info.height, _BLOCK)
@@ -141,12 +142,11 @@ class GeoTiffWriter(BaseWriter):
         bits = {"nbits": info.bits} if info.bits < 8 * info.dtype.itemsize else {}
         if bits:
             predictor = {}
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-            self._file = _open(
-                path, mode="w", driver="GTiff", width=info.width, height=info.height, count=info.bands - self._masked,
-                dtype=info.dtype.name, nodata=info.extras["declared_nodata"], crs=info.extras["crs"],
-                compress=compress, bigtiff="IF_SAFER", num_threads="ALL_CPUS", **blocks, **predictor, **bits,
-            )  # fmt: skip
+        self._file = _open(
+            path, mode="w", driver="GTiff", width=info.width, height=info.height, count=info.bands - self._masked,
+            dtype=info.dtype.name, nodata=info.extras["declared_nodata"], crs=info.extras["crs"],
+            compress=compress, bigtiff="IF_SAFER", num_threads="ALL_CPUS", **blocks, **predictor, **bits,
+        )  # fmt: skip
         self._describe()
 
     def _describe(self) -> None:
@@ -200,7 +200,8 @@ class GeoTiffWriter(BaseWriter):
 def _open(path: Path, **options: Any) -> Any:
     """Open a dataset; that one has control points and no transform is no reason for a warning."""
     rasterio = library("rasterio", _EXTRA)
-    with warnings.catch_warnings():
+    environment = rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_CACHEMAX=_CACHE_BYTES)
+    with environment, warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         return rasterio.open(path, **options)
 
