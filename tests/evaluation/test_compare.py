@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from karaffe.errors import ArgumentError, DtypeError, FileError, ShapeError, UnknownNameError
-from karaffe.evaluation import PAPERS, compare, imresize
+from karaffe.evaluation import PAPERS, Look, compare, imresize
 from karaffe.evaluation.pictures import crop_to_multiple, expand, read_picture
 from karaffe.evaluation.staging import staged_folder
 
@@ -133,6 +133,19 @@ def test_two_files_of_one_name_are_told_apart(tmp_path):
         Image.fromarray(smooth()).save(tmp_path / name / "same.png")
     result = compare([tmp_path / "a", tmp_path / "b", tmp_path / "a"], 2, ["nearest"])
     assert [row.image for row in result.rows] == [str(tmp_path / n / "same.png") for n in ("a", "b")]
+
+
+def test_strips_come_as_pdf_and_latex_too_and_no_file_takes_anothers_place(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "a.webp", "A.PNG"):
+        Image.fromarray(smooth()).save(tmp_path / "in" / name)
+    result = compare(tmp_path / "in", 2, ["nearest"], output=tmp_path / "out", look=Look(formats=("pdf", "tex")))
+    names = sorted(path.name for path in result.files)
+    assert [name for name in names if name.endswith(".pdf")] == ["A-x2.pdf", "a-2-x2.pdf", "a-3-x2.pdf"]
+    assert [name for name in names if name.endswith(".tex")] == ["A-x2.tex", "a-2-x2.tex", "a-3-x2.tex"]
+    assert (tmp_path / "out" / "a-3-x2-crop1-0.png").exists()
+    with pytest.raises(UnknownNameError, match="pdf"):
+        Look(formats=("pdff",))
 
 
 def test_the_notebook_shows_the_page_in_a_frame():

@@ -6,14 +6,14 @@ import html
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from karaffe.errors import ArgumentError, KaraffeError
+from karaffe.errors import ArgumentError, KaraffeError, unknown_name
 from karaffe.evaluation.images import Image
 from karaffe.evaluation.methods import Method, make_methods
 from karaffe.evaluation.pictures import crop_to_multiple, expand, read_picture, reduce
@@ -21,11 +21,12 @@ from karaffe.evaluation.protocol import PAPERS, Protocol, get_protocol
 from karaffe.evaluation.results import Row, Summary, plain, summarize, to_csv
 from karaffe.evaluation.staging import staged_folder
 from karaffe.imaging.engine import Tile
-from karaffe.visualize import Box, Panel, Scene, page, strip
+from karaffe.visualize import Box, Panel, Scene, latex, page, pdf, strip
 
 Picture = str | os.PathLike[str] | Image
 Progress = Callable[[int, int, str], None]
 
+FORMATS = ("png", "pdf", "tex")
 PAGE, FIGURES, TABLE = "comparison.html", "comparison.json", "comparison.csv"
 
 
@@ -39,12 +40,28 @@ class Failure:
 
 @dataclass(frozen=True)
 class Look:
-    """How strips and page are drawn: crops (default: where the methods differ most), their size, number, zoom."""
+    """How strips and page are drawn: crops (default: where the methods differ most), their size, number, zoom.
+
+    ``formats`` are those of the strips: ``"png"``, ``"pdf"``, and ``"tex"``, which is LaTeX and the PNGs it includes.
+
+    Raises:
+        UnknownNameError: Another format.
+    """
 
     crops: tuple[Box, ...] = ()
     crop_size: int = 48
     count: int = 2
     zoom: int = 5
+    formats: tuple[str, ...] = ("png",)
+
+    def __post_init__(self) -> None:
+        for name in self.formats:
+            if name not in FORMATS:
+                raise unknown_name("format of strips", name, FORMATS)
+
+    def cut(self) -> dict[str, Any]:
+        """What every kind of strip takes."""
+        return {"crops": self.crops, "crop_size": self.crop_size, "count": self.count, "zoom": self.zoom}
 
 
 @dataclass(frozen=True)
@@ -119,7 +136,7 @@ def compare(
     Pictures are cut to a multiple of ``scale`` and reduced as the super-resolution papers do (MATLAB's antialiased
     bicubic). PSNR, SSIM and the seconds of each enlargement are measured. With ``output`` a folder is written:
     ``comparison.html`` (one page for all, without network), ``comparison.json``, ``comparison.csv``, and a strip
-    ``NAME-xSCALE.png`` a picture. It appears whole or not at all.
+    ``NAME-xSCALE.png`` (or PDF, or LaTeX) a picture. It appears whole or not at all.
 
     Args:
         images: Files, folders of files, or arrays ``(H, W)`` or ``(H, W, 3)`` of uint8, uint16 or floats in [0, 1];
@@ -156,13 +173,14 @@ def compare(
     if output is None:
         kept = tuple(scenes)
         return Comparison(scale, labels, protocol, tuple(rows), tuple(failures), scenes=kept)
-    strips = {name: f"{_file_stem(name)}-x{scale}.png" for name in pictures}
-    with staged_folder(output, overwrite=overwrite, names=[PAGE, FIGURES, TABLE, *strips.values()]) as stage:
-        drawn = _drawn(scenes, stage, strips, look, result.note)
+    stems = _stems(pictures, scale)
+    fixed = [PAGE, FIGURES, TABLE]
+    named = [f"{stem}.{ending}" for stem in stems.values() for ending in look.formats]
+    with staged_folder(output, overwrite=overwrite, names=[*fixed, *named]) as stage:
+        drawn = _drawn(scenes, stage, stems, look, result.note)
         with (stage / PAGE).open("w", encoding="utf-8") as file:
             file.writelines(page(drawn, title=_title(scale), note=result.note, crop_size=look.crop_size))
-        names = [PAGE, FIGURES, TABLE, *(strips[n] for n in dict.fromkeys(row.image for row in rows))]
-        files = tuple(Path(output) / name for name in names)
+        files = tuple(Path(output) / name for name in fixed + [n for n in named if (stage / n).exists()])
         result = Comparison(scale, labels, protocol, tuple(rows), tuple(failures), files)
         (stage / FIGURES).write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
         (stage / TABLE).write_text(to_csv(rows), encoding="utf-8", newline="")
@@ -230,11 +248,33 @@ def _scene(name: str, picture: Picture, methods: Sequence[Method], scale: int, p
     return Scene(name, reference, tuple(panels), scale)
 
 
-def _drawn(scenes: Iterator[Scene], stage: Path, strips: dict[str, str], look: Look, note: str) -> Iterator[Scene]:
+def _drawn(scenes: Iterator[Scene], stage: Path, stems: dict[str, str], look: Look, note: str) -> Iterator[Scene]:
+    """Write each scene's strips, and hand it on."""
     for scene in scenes:
-        figure = strip(scene, crops=look.crops, crop_size=look.crop_size, count=look.count, zoom=look.zoom, note=note)
-        figure.save(stage / strips[scene.name], "PNG", optimize=True)
+        stem = stems[scene.name]
+        if {"png", "pdf"} & set(look.formats):
+            figure = strip(scene, **look.cut(), note=note)
+            if "png" in look.formats:
+                figure.save(stage / f"{stem}.png", "PNG", optimize=True)
+            if "pdf" in look.formats:
+                (stage / f"{stem}.pdf").write_bytes(pdf(figure))
+        if "tex" in look.formats:
+            for name, content in latex(scene, stem, **look.cut()).items():
+                (stage / name).write_bytes(content)
         yield scene
+
+
+def _stems(names: Iterable[str], scale: int) -> dict[str, str]:
+    """Give each picture's files a stem of their own, also where names differ only in suffix, case or odd signs."""
+    stems: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        stem, number = _file_stem(name), 1
+        while f"{stem}-{number}".lower() in taken:
+            number += 1
+        taken.add(f"{stem}-{number}".lower())
+        stems[name] = f"{stem}-x{scale}" if number == 1 else f"{stem}-{number}-x{scale}"
+    return stems
 
 
 def _file_stem(name: str) -> str:

@@ -5,7 +5,9 @@ Needs Pillow (``pip install karaffe[imaging]``).
 
 from karaffe.visualize.crops import Box, find_crops
 from karaffe.visualize.kernels import Importance, importance, kernels, measure_importance, offsets
+from karaffe.visualize.latex import latex
 from karaffe.visualize.page import page
+from karaffe.visualize.pdf import pdf
 from karaffe.visualize.scene import Panel, Scene
 from karaffe.visualize.strip import strip
 
@@ -17,8 +19,10 @@ __all__ = [
     "find_crops",
     "importance",
     "kernels",
+    "latex",
     "measure_importance",
     "offsets",
     "page",
+    "pdf",
     "strip",
 ]

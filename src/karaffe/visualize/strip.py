@@ -70,10 +70,8 @@ def strip(
     Raises:
         ArgumentError: A crop outside the picture, crops of different sizes, a zoom below one.
     """
-    boxes = list(crops) if crops else find_crops(scene, size=crop_size, count=count)
-    _check(boxes, scene, zoom)
+    boxes, limit = choose(scene, crops, crop_size, count, zoom)
     layout = Layout(zoom, (boxes[0].width * zoom, boxes[0].height * zoom))
-    limit = error_limit([box.of(scene.error(panel)) for panel in scene.panels for box in boxes])
     columns, rows = 1 + len(scene.panels), 2 * len(boxes)
     wide, tall = layout.cell
     height, width = scene.reference.shape[:2]
@@ -100,9 +98,15 @@ def strip(
     return canvas
 
 
-def _check(boxes: list[Box], scene: Scene, zoom: int) -> None:
+def choose(scene: Scene, crops: Sequence[Box] | None, crop_size: int, count: int, zoom: int) -> tuple[list[Box], int]:
+    """Return the crops, given or found, and the error at which the colours of all their maps end.
+
+    Raises:
+        ArgumentError: As :func:`strip`.
+    """
+    boxes = list(crops) if crops else find_crops(scene, size=crop_size, count=count)
     height, width = scene.reference.shape[:2]
-    if zoom < 1:
+    if isinstance(zoom, bool) or not isinstance(zoom, int) or zoom < 1:
         raise ArgumentError(f"strip: zoom must be a whole factor of at least 1, not {zoom!r}")
     for box in boxes:
         inside = box.x >= 0 <= box.y and box.x + box.width <= width and box.y + box.height <= height
@@ -110,6 +114,12 @@ def _check(boxes: list[Box], scene: Scene, zoom: int) -> None:
             raise ArgumentError(f"strip: {box} does not lie within the {width}x{height} picture {scene.name!r}")
         if box[2:] != boxes[0][2:]:
             raise ArgumentError(f"strip: crops must have one size, got {boxes[0]} and {box}")
+    return boxes, error_limit([box.of(scene.error(panel)) for panel in scene.panels for box in boxes])
+
+
+def enlarge(pixels: npt.NDArray[np.uint8], zoom: int) -> npt.NDArray[np.uint8]:
+    """Return ``pixels (H, W, 3)`` with every pixel as a square of ``zoom``."""
+    return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
 def _paste(
@@ -120,9 +130,8 @@ def _paste(
     frame: tuple[int, int, int] | None,
 ) -> None:
     """Paste a crop at whole zoom; a frame is drawn outside of it and covers none of its pixels."""
-    enlarged = pixels.repeat(layout.zoom, axis=0).repeat(layout.zoom, axis=1)
     left, top = at[0] + (layout.cell[0] - layout.crop[0]) // 2, at[1]
-    canvas.paste(Image.fromarray(enlarged), (left, top))
+    canvas.paste(Image.fromarray(enlarge(pixels, layout.zoom)), (left, top))
     if frame is not None:
         box = (left - 3, top - 3, left + layout.crop[0] + 2, top + layout.crop[1] + 2)
         ImageDraw.Draw(canvas).rectangle(box, outline=frame, width=3)
