@@ -16,9 +16,12 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from karaffe.errors import ArgumentError, ShapeError
 from karaffe.evaluation.images import check_image, peak
+from karaffe.models.sharp import Sharp, to_luma
+from karaffe.ops.normalize import shuffle
 from karaffe.visualize.colours import HEAT, SIGNED, colour
 
 Pixels = npt.NDArray[np.uint8]
@@ -79,7 +82,7 @@ def kernels(module: nn.Module, image: Any, at: Point | Sequence[Point], *, guide
         ShapeError: an image that is none.
     """
     x = as_input(module, image)
-    predicted = _predict(module, "kernels", x, guide)[0]
+    predicted = predicted_kernels(module, x, guide)[0]
     points = [cast(Point, at)] if isinstance(at[0], int) else list(cast(Sequence[Point], at))
     groups, taps, height, width = predicted.shape
     side = math.isqrt(taps)
@@ -98,18 +101,20 @@ def kernels(module: nn.Module, image: Any, at: Point | Sequence[Point], *, guide
 def importance(module: nn.Module, image: Any, *, guide: Tensor | None = None) -> Image.Image:
     """Draw where the content mattered: the picture, and the entropy and off-centre mass of the predicted kernels.
 
-    Arguments as in :func:`kernels`. Low entropy and high off-centre mass: the module took a decision there that a
-    fixed kernel could not.
+    Arguments as in :func:`kernels`; each source pixel shows the mean of its targets. Low entropy and high off-centre
+    mass: the module took a decision there that a fixed kernel could not.
 
     Raises:
         ArgumentError: a module without kernels.
         ShapeError: an image that is none.
     """
     x = as_input(module, image)
-    measured = measure_importance(_predict(module, "kernels", x, guide))
+    measured = measure_importance(predicted_kernels(module, x, guide))
     cells = [(_fitted(picture(x)), "input")]
     for values, title in ((measured.entropy, "entropy"), (measured.off_centre, "off-centre mass")):
-        array = values.numpy()
+        # Sub-pixels differ whatever the content is; their mean is what the source pixel decides.
+        size = (min(values.shape[0], x.shape[2]), min(values.shape[1], x.shape[3]))
+        array = F.adaptive_avg_pool2d(values[None], size)[0].numpy()
         low, high = float(array.min()), float(array.max())
         scaled = (array - low) / max(high - low, 1e-12)
         cells.append((_fitted(colour(scaled, HEAT)), f"{title}: {low:.2f} dark, {high:.2f} bright"))
@@ -180,6 +185,19 @@ def picture(x: Tensor) -> Pixels:
         values = (values - values.min()) / (values.max() - values.min()).clamp(min=1e-12)
     array = (values.permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8)
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
+
+
+@torch.no_grad()
+def predicted_kernels(module: nn.Module, x: Tensor, guide: Tensor | None = None) -> Tensor:
+    """The kernels that ``module`` applies to ``x (1, C, H, W)``: ``(1, groups, taps, *targets)`` in float32.
+
+    Raises:
+        ArgumentError: a module that predicts none.
+    """
+    if isinstance(module, Sharp):
+        phases = module.kernels(to_luma(x)).unflatten(1, (module.scale**2, module.kernel_size**2))
+        return shuffle(phases.transpose(1, 2).flatten(1, 2), (module.scale, module.scale)).float().cpu()[:, None]
+    return _predict(module, "kernels", x, guide)
 
 
 @torch.no_grad()
