@@ -40,9 +40,9 @@ def test_upscale_a_file(capfd: pytest.CaptureFixture[str], picture: Path, tmp_pa
     code, out, _ = karaffe(capfd, "upscale", picture, "-o", tmp_path / "big.png", "--scale", 2)
     assert code == 0
     assert "64x48 -> 128x96" in out
-    big = Image.open(tmp_path / "big.png")
-    assert big.size == (128, 96)
-    assert big.mode == "RGB"
+    with Image.open(tmp_path / "big.png") as big:
+        assert big.size == (128, 96)
+        assert big.mode == "RGB"
 
 
 def test_upscale_a_folder_with_a_corrupt_file(capfd: pytest.CaptureFixture[str], picture: Path, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_upscale_a_folder_with_a_corrupt_file(capfd: pytest.CaptureFixture[str],
     assert code == 1
     assert "1 of 3 failed" in err
     assert "broken.png" in err
-    assert sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")) == [
+    assert sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("[!.]*.*")) == [
         "a.png",
         "deeper/b.png",
     ]
