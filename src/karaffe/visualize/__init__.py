@@ -4,8 +4,8 @@ Needs Pillow (``pip install karaffe[imaging]``).
 """
 
 from karaffe.visualize.crops import Box, find_crops
-from karaffe.visualize.kernels import Importance, importance, kernels, measure_importance, offsets
 from karaffe.visualize.latex import latex
+from karaffe.visualize.learned import Importance, importance, kernels, measure_importance, offsets
 from karaffe.visualize.page import page
 from karaffe.visualize.pdf import pdf
 from karaffe.visualize.scene import Panel, Scene

@@ -12,7 +12,7 @@ from karaffe.errors import ArgumentError, ShapeError
 from karaffe.models import create_model
 from karaffe.upsamplers import CARAFE, FADE, SAPA, Bilinear, CARAFEDown, DySample, SAPADeform
 from karaffe.visualize import importance, kernels, measure_importance, offsets
-from karaffe.visualize.kernels import MARK, as_input, picture, predicted_kernels
+from karaffe.visualize.learned import MARK, as_input, picture, predicted_kernels
 
 
 def test_importance_of_known_kernels():
