@@ -20,7 +20,7 @@ from karaffe.cli.common import (
     use_threads,
 )
 from karaffe.errors import ArgumentError
-from karaffe.evaluation import Comparison
+from karaffe.evaluation import Comparison, Look
 from karaffe.evaluation import compare as compare_images
 
 
@@ -34,6 +34,9 @@ def compare(
         "comparison"
     ),
     protocol: Annotated[str, typer.Option(help="How to measure: papers, or a variant.")] = "papers",
+    learned: Annotated[
+        bool, typer.Option("--learned", help="Also draw where the content mattered to models that predict kernels.")
+    ] = False,
     tile: Tile = "auto",
     overwrite: Overwrite = False,
     threads: Threads = None,
@@ -52,6 +55,7 @@ def compare(
             output=output,
             overwrite=overwrite,
             protocol=protocol,
+            look=Look(learned=learned),
             tile=parse_tile(tile),
             progress=lambda done, count, name: status.update(f"{name} ({done + 1} of {count})"),
         )

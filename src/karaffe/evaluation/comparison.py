@@ -15,19 +15,20 @@ import numpy as np
 
 from karaffe.errors import ArgumentError, KaraffeError, unknown_name
 from karaffe.evaluation.images import Image
-from karaffe.evaluation.methods import Method, make_methods
+from karaffe.evaluation.methods import Method, ModelMethod, make_methods
 from karaffe.evaluation.pictures import crop_to_multiple, expand, read_picture, reduce
 from karaffe.evaluation.protocol import PAPERS, Protocol, get_protocol
 from karaffe.evaluation.results import Row, Summary, plain, summarize, to_csv
 from karaffe.evaluation.staging import staged_folder
 from karaffe.imaging.engine import Tile
-from karaffe.visualize import Box, Panel, Scene, latex, page, pdf, strip
+from karaffe.visualize import Box, Panel, Scene, importances, latex, page, pdf, strip
 
 Picture = str | os.PathLike[str] | Image
 Progress = Callable[[int, int, str], None]
 
 FORMATS = ("png", "pdf", "tex")
 PAGE, FIGURES, TABLE = "comparison.html", "comparison.json", "comparison.csv"
+LEARNED = "-learned.png"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Look:
     """How strips and page are drawn: crops (default: where the methods differ most), their size, number, zoom.
 
     ``formats`` are those of the strips: ``"png"``, ``"pdf"``, and ``"tex"``, which is LaTeX and the PNGs it includes.
+    ``learned`` adds a picture of where the content mattered to the models that predict kernels.
 
     Raises:
         UnknownNameError: Another format.
@@ -53,6 +55,7 @@ class Look:
     count: int = 2
     zoom: int = 5
     formats: tuple[str, ...] = ("png",)
+    learned: bool = False
 
     def __post_init__(self) -> None:
         for name in self.formats:
@@ -175,9 +178,12 @@ def compare(
         return Comparison(scale, labels, protocol, tuple(rows), tuple(failures), scenes=kept)
     stems = _stems(pictures, scale)
     fixed = [PAGE, FIGURES, TABLE]
-    named = [f"{stem}.{ending}" for stem in stems.values() for ending in look.formats]
+    endings = [f".{ending}" for ending in look.formats] + [LEARNED] * look.learned
+    named = [f"{stem}{ending}" for stem in stems.values() for ending in endings]
     with staged_folder(output, overwrite=overwrite, names=[*fixed, *named]) as stage:
         drawn = _drawn(scenes, stage, stems, look, result.note)
+        if look.learned:
+            drawn = _learned(drawn, stage, stems, methods)
         with (stage / PAGE).open("w", encoding="utf-8") as file:
             file.writelines(page(drawn, title=_title(scale), note=result.note, crop_size=look.crop_size))
         files = tuple(Path(output) / name for name in fixed + [n for n in named if (stage / n).exists()])
@@ -261,6 +267,16 @@ def _drawn(scenes: Iterator[Scene], stage: Path, stems: dict[str, str], look: Lo
         if "tex" in look.formats:
             for name, content in latex(scene, stem, **look.cut()).items():
                 (stage / name).write_bytes(content)
+        yield scene
+
+
+def _learned(scenes: Iterator[Scene], stage: Path, stems: dict[str, str], methods: Sequence[Method]) -> Iterator[Scene]:
+    """Write where the content mattered in each scene, and hand it on."""
+    networks = {m.name: m.network for m in methods if isinstance(m, ModelMethod) and m.network is not None}
+    for scene in scenes:
+        figure = importances(networks, reduce(scene.reference, scene.scale))
+        if figure is not None:
+            figure.save(stage / f"{stems[scene.name]}{LEARNED}", "PNG", optimize=True)
         yield scene
 
 

@@ -66,6 +66,11 @@ class ModelMethod:
         # What is made at the first call (threads, kernels) is no part of any image's time.
         upscale(np.zeros((16, 16, 3), np.uint8), self.scale, self._enlarger)
 
+    @property
+    def network(self) -> nn.Module | None:
+        """The network that enlarges, where there is one: interpolations have none."""
+        return self._enlarger if isinstance(self._enlarger, nn.Module) else None
+
     def make(self, picture: str, low: Image, reference: Image) -> tuple[Image, float]:
         """Return ``low`` enlarged, in its dtype, and the seconds of wall clock."""
         start = time.perf_counter()

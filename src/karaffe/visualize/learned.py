@@ -7,7 +7,7 @@ Any module that has ``kernels(x)`` (CARAFE, CARAFE++ down, SAPA, FADE, the netwo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -98,11 +98,22 @@ def kernels(module: nn.Module, image: Any, at: Point | Sequence[Point], *, guide
     return _stacked(rows)
 
 
-def importance(module: nn.Module, image: Any, *, guide: Tensor | None = None) -> Image.Image:
+def importances(networks: Mapping[str, nn.Module], image: Any) -> Image.Image | None:
+    """Draw :func:`importance` of several networks, a row each; ``None`` where none of them predicts kernels."""
+    rows = [importance(network, image, title=name) for name, network in networks.items() if predicts_kernels(network)]
+    return _stacked(rows) if rows else None
+
+
+def predicts_kernels(module: nn.Module) -> bool:
+    """Whether :func:`kernels` and :func:`importance` can draw ``module``."""
+    return callable(getattr(module, "kernels", None))
+
+
+def importance(module: nn.Module, image: Any, *, guide: Tensor | None = None, title: str = "input") -> Image.Image:
     """Draw where the content mattered: the picture, and the entropy and off-centre mass of the predicted kernels.
 
-    Arguments as in :func:`kernels`; each source pixel shows the mean of its targets. Low entropy and high off-centre
-    mass: the module took a decision there that a fixed kernel could not.
+    Arguments as in :func:`kernels`; ``title`` stands above the picture. Each source pixel shows the mean of its targets.
+    Low entropy and high off-centre mass: the module took a decision there that a fixed kernel could not.
 
     Raises:
         ArgumentError: a module without kernels.
@@ -110,14 +121,14 @@ def importance(module: nn.Module, image: Any, *, guide: Tensor | None = None) ->
     """
     x = as_input(module, image)
     measured = measure_importance(predicted_kernels(module, x, guide))
-    cells = [(_fitted(picture(x)), "input")]
-    for values, title in ((measured.entropy, "entropy"), (measured.off_centre, "off-centre mass")):
+    cells = [(_fitted(picture(x)), title)]
+    for values, what in ((measured.entropy, "entropy"), (measured.off_centre, "off-centre mass")):
         # Sub-pixels differ whatever the content is; their mean is what the source pixel decides.
         size = (min(values.shape[0], x.shape[2]), min(values.shape[1], x.shape[3]))
         array = F.adaptive_avg_pool2d(values[None], size)[0].numpy()
         low, high = float(array.min()), float(array.max())
         scaled = (array - low) / max(high - low, 1e-12)
-        cells.append((_fitted(colour(scaled, HEAT)), f"{title}: {low:.2f} dark, {high:.2f} bright"))
+        cells.append((_fitted(colour(scaled, HEAT)), f"{what}: {low:.2f} dark, {high:.2f} bright"))
     return _row(cells)
 
 
