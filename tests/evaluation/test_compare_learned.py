@@ -14,7 +14,8 @@ def test_models_that_predict_kernels_get_a_picture(tmp_path):
     )
     path = tmp_path / "out" / "one-x2-learned.png"
     assert path in result.files
-    assert Image.open(path).width > 900
+    with Image.open(path) as drawn:
+        assert drawn.width > 900
 
 
 def test_interpolations_get_none(tmp_path):

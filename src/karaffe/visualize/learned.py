@@ -112,8 +112,8 @@ def predicts_kernels(module: nn.Module) -> bool:
 def importance(module: nn.Module, image: Any, *, guide: Tensor | None = None, title: str = "input") -> Image.Image:
     """Draw where the content mattered: the picture, and the entropy and off-centre mass of the predicted kernels.
 
-    Arguments as in :func:`kernels`; ``title`` stands above the picture. Each source pixel shows the mean of its targets.
-    Low entropy and high off-centre mass: the module took a decision there that a fixed kernel could not.
+    Arguments as in :func:`kernels`; ``title`` stands above the picture. Each source pixel shows the mean of its
+    targets. Low entropy and high off-centre mass: the module took a decision there that a fixed kernel could not.
 
     Raises:
         ArgumentError: a module without kernels.
