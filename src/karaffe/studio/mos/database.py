@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -20,7 +20,9 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from karaffe.errors import ArgumentError, FileError
+from karaffe.studio.mos.together import Together
 
+T = TypeVar("T")
 BUSY_SECONDS = 30
 POOL = 20
 
@@ -41,7 +43,9 @@ class Database:
         self.engine = _engine(str(where), create)
         self.shown = self.engine.url.render_as_string(hide_password=True)
         # SQLite has one writer: waiting here is fair and quick, waiting for the file's lock is neither.
-        self._lock: Any = threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
+        single = self.engine.dialect.name == "sqlite"
+        self._lock: Any = threading.Lock() if single else nullcontext()
+        self._together = Together(self.write) if single else None
         try:
             migrate(self.engine, create, self.shown)
         except DBAPIError as error:
@@ -50,6 +54,17 @@ class Database:
         except Exception:
             self.close()
             raise
+
+    def write_soon(self, work: Callable[[Session], T]) -> T:
+        """Run a small ``work`` in a transaction, on SQLite shared with others who write at this moment.
+
+        Raises:
+            FileError: As :meth:`write`. And whatever ``work`` raises, which undoes it alone.
+        """
+        if self._together is not None:
+            return self._together.run(work)
+        with self.write() as session:
+            return work(session)
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -110,6 +110,7 @@ class Store:
             self.config: StudyConfig = parse_config(study.config, database.shown)
             self.trials = load_trials(session)
             self._stimuli = {row.id: row.picture_id for row in session.scalars(select(StimulusRow))}
+            self._training = sum(trial.kind == TRAINING for trial in self.trials.values())
             rows = session.execute(select(TrialRow.id, TrialRow.first_id, TrialRow.second_id))
             self._shown = {trial: tuple(s for s in pair if s is not None) for trial, *pair in rows}
             self._sizes = {row.id: (row.width, row.height) for row in session.scalars(select(Picture))}
@@ -156,8 +157,9 @@ class Store:
         ).group_by(Assignment.trial_id)
         return Counter({row[0]: row[1] for row in session.execute(counts)})
 
-    def _rater(self, session: Session, link: str, now: datetime | None) -> Rater:
-        rater = session.scalar(select(Rater).where(Rater.link_sha256 == _digest(link)))
+    def _rater(self, session: Session, link: str, now: datetime | None, *, lock: bool = False) -> Rater:
+        query = select(Rater).where(Rater.link_sha256 == _digest(link))
+        rater = session.scalar(query.with_for_update() if lock else query)
         if rater is None:
             raise UnknownLinkError("this personal link is not known here")
         if (now or datetime.now(UTC)) >= rater.expires_at and rater.finished_at is None:
@@ -176,8 +178,9 @@ class Store:
             return State(rater.code, rater.consented_at is not None, turn, rater.completion_code)
 
     def _turn(self, session: Session, rater: int) -> Turn | None:
+        total = select(func.count()).select_from(Assignment).where(Assignment.rater_id == rater).scalar_subquery()
         place = session.execute(
-            select(Assignment.position, Assignment.trial_id)
+            select(Assignment.position, Assignment.trial_id, total.label("total"))
             .outerjoin(Answer)
             .where(Assignment.rater_id == rater, Answer.assignment_id.is_(None))
             .order_by(Assignment.position)
@@ -185,12 +188,9 @@ class Store:
         ).first()
         if place is None:
             return None
-        total = session.scalar(select(func.count()).select_from(Assignment).where(Assignment.rater_id == rater)) or 0
-        training = sum(trial.kind == TRAINING for trial in self.trials.values())
+        training = self.trials[place.trial_id].kind == TRAINING
         sizes = tuple(self._sizes[self._stimuli[s]] for s in self._shown[place.trial_id])
-        return Turn(
-            place.position, total, self.trials[place.trial_id].kind == TRAINING, sizes, place.position - training
-        )
+        return Turn(place.position, place.total, training, sizes, place.position - self._training)
 
     def shown(self, link: str, now: datetime | None = None) -> tuple[tuple[str, str], ...]:
         """(content, method) of each picture of the rater's turn, in the order shown; empty at the end."""
@@ -251,37 +251,42 @@ class Store:
         """
         if value not in self.values:
             raise ArgumentError(f"value must be one of {sorted(self.values)}, not {value}")
-        now = now or datetime.now(UTC)
-        with self.database.write() as session:
-            rater = self._rater(session, link, now)
-            # The row's lock makes two tabs of one rater wait for each other.
-            session.execute(select(Rater.id).where(Rater.id == rater.id).with_for_update())
-            turn = self._turn(session, rater.id)
-            place = session.scalar(
-                select(Assignment).where(Assignment.rater_id == rater.id, Assignment.position == position)
-            )
-            if place is None or rater.consented_at is None or (turn and position > turn.position):
-                raise NotYetError(f"place {position} is not this rater's turn")
-            there = session.get(Answer, place.id)
-            if there is not None:
-                return Kept(False, self._seen(place, there.value), turn is None)
-            session.add(
-                Answer(
-                    assignment_id=place.id,
-                    value=self._unswapped(place, value),
-                    answered_at=now,
-                    elapsed_ms=elapsed_ms,
-                    device_pixel_ratio=viewing.device_pixel_ratio,
-                    exact_pixels=viewing.exact_pixels,
-                    screen=viewing.screen,
-                )
-            )
-            session.flush()
-            finished = turn is not None and turn.position + 1 == turn.total
-            if finished:
-                rater.finished_at = now
-                rater.completion_code = self._completion_code(rater)
-            return Kept(True, value, finished)
+        answer = Answer(
+            value=value,
+            answered_at=now or datetime.now(UTC),
+            elapsed_ms=elapsed_ms,
+            device_pixel_ratio=viewing.device_pixel_ratio,
+            exact_pixels=viewing.exact_pixels,
+            screen=viewing.screen,
+        )
+        return self.database.write_soon(lambda session: self._keep(session, link, position, answer))
+
+    def _keep(self, session: Session, link: str, position: int, answer: Answer) -> Kept:
+        """Put ``answer``, in terms of sides, at its place, unless there is one."""
+        # The row's lock makes two tabs of one rater wait for each other.
+        rater = self._rater(session, link, answer.answered_at, lock=True)
+        found = session.execute(
+            select(Assignment, Answer.value)
+            .outerjoin(Answer)
+            .where(Assignment.rater_id == rater.id, Assignment.position == position)
+        ).first()
+        if found is None or rater.consented_at is None:
+            raise NotYetError(f"place {position} is not this rater's turn")
+        place, there = found
+        if there is not None:
+            return Kept(False, self._seen(place, there), rater.finished_at is not None)
+        turn = self._turn(session, rater.id)
+        if turn is None or position > turn.position:
+            raise NotYetError(f"place {position} is not this rater's turn")
+        value = answer.value
+        answer.assignment_id, answer.value = place.id, self._unswapped(place, value)
+        session.add(answer)
+        session.flush()
+        finished = turn.position + 1 == turn.total
+        if finished:
+            rater.finished_at = answer.answered_at
+            rater.completion_code = self._completion_code(rater)
+        return Kept(True, value, finished)
 
     def _unswapped(self, place: Assignment, value: int) -> int:
         """An answer about sides, kept as one about the trial's first and second method."""

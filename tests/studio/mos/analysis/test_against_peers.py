@@ -73,6 +73,10 @@ def test_screening_agrees_with_sureal(seed: int) -> None:
     np.testing.assert_allclose(ours.balance, theirs["observer_rejected_2nd_stats"], rtol=1e-12)
 
 
+def test_the_panels_have_somebody_to_reject() -> None:
+    assert [int(screen_bt500(panel(seed), ddof=0).rejected.sum()) for seed in range(6)] == [2, 1, 0, 1, 2, 0]
+
+
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 def test_bias_removal_agrees_with_sureal(missing: float) -> None:
     scores = panel(2, missing)
