@@ -57,7 +57,7 @@ def test_truncated(tmp_path, picture, suffix, share):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_damage_never_escapes_as_a_foreign_error(tmp_path_factory, suffix, data):
     folder = tmp_path_factory.mktemp("damage")

@@ -91,6 +91,26 @@ def test_tiff_white_is_zero_keeps_stored_values(tmp_path, make):
     np.testing.assert_array_equal(load(tmp_path / "b.png"), 255 - frames[0, :, :, 0])
 
 
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_bits_that_fill_no_type(tmp_path, photometric):
+    """12 bit stay 12 bit where the format can say so, and are spread over 16 where it cannot."""
+    stored = np.random.default_rng(0).integers(0, 4096, (20, 30)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stored, bitspersample=12, photometric=photometric)
+    seen = stored if photometric == "minisblack" else 4095 - stored
+    upscale_file(tmp_path / "a.tif", tmp_path / "b.tif", 1)
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert (file.pages[0].bitspersample, file.pages[0].photometric.name) == (12, photometric.upper())
+        np.testing.assert_array_equal(file.pages[0].asarray(), stored)
+    with open_reader(tmp_path / "b.tif") as reader:
+        assert (reader.info.bits, reader.info.value_range) == (12, (0, 4095))
+        np.testing.assert_array_equal(reader.read()[:, :, 0], seen)
+    upscale_file(tmp_path / "a.tif", tmp_path / "b.png", 1)
+    with open_reader(tmp_path / "b.png") as reader:
+        back = np.round(reader.read()[:, :, 0] * (4095 / 65535))
+        np.testing.assert_array_equal(back, seen)
+        assert reader.read().max() == np.round(seen.max() * (65535 / 4095))
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_tiff_associated_alpha_comes_back_to_the_bit(tmp_path, make, dtype):
     _info, frames = make("rgb", True, dtype)

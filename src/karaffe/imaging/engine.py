@@ -81,7 +81,7 @@ class Enlarger:
         self.target = target
         self.rows = Axis(info.height, target.height, network.factor, network.kernel)
         self.columns = Axis(info.width, target.width, network.factor, network.kernel)
-        same = (info.height, info.width, info.dtype) == (target.height, target.width, target.dtype)
+        same = all(getattr(info, a) == getattr(target, a) for a in ("height", "width", "dtype", "value_range"))
         self._identity = network.function is None and same
         # What a visible target looks at, and as far again around it, where the overshoot of alpha is still visible.
         self._reach = 2 * (network.halo + max(self.rows.reach, self.columns.reach))

@@ -54,6 +54,11 @@ def open_writer(path: str | os.PathLike[str], info: ImageInfo, *, overwrite: boo
         raise
 
 
+def stored_as(path: str | os.PathLike[str], info: ImageInfo) -> ImageInfo:
+    """Return how ``info`` is described once it is stored in the format of ``path``; raises as :func:`open_writer`."""
+    return format_for_writing(Path(path), info).stores(info)
+
+
 def _content(path: Path) -> str:
     if path.is_dir():
         return "the folder"

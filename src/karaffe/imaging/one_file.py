@@ -15,7 +15,7 @@ from torch import nn
 from karaffe import __version__
 from karaffe.errors import ArgumentError, FileError
 from karaffe.imaging.engine import Enlarger, Tile, check_tile
-from karaffe.imaging.files import open_reader, open_writer
+from karaffe.imaging.files import open_reader, open_writer, stored_as
 from karaffe.imaging.info import ImageInfo
 from karaffe.imaging.network import find_network
 from karaffe.imaging.protocols import Reader
@@ -118,7 +118,7 @@ def run_file(
     if target.exists() and source.exists() and target.samefile(source):
         raise FileError(f"cannot write {target}: it is the source itself, which is never overwritten")
     with open_reader(source) as original:
-        enlarger, reader = _prepared(original, settings, str(source))
+        enlarger, reader = _prepared(original, settings, source, target)
         info, made = original.info, enlarger.target
         total = made.height * made.width * made.frames
         with open_writer(target, made, overwrite=overwrite) as writer:
@@ -129,7 +129,7 @@ def run_file(
     return FileSummary(source, target, *sizes, made.frames, made.bands, seconds)
 
 
-def _prepared(original: Reader, settings: Settings, name: str) -> tuple[Enlarger, Reader]:
+def _prepared(original: Reader, settings: Settings, source: Path, target: Path) -> tuple[Enlarger, Reader]:
     """Return what enlarges a file, and the reader to do it from: through the plane first, where that is asked."""
     info = original.info
     if settings.value_range is not None:
@@ -151,7 +151,7 @@ def _prepared(original: Reader, settings: Settings, name: str) -> tuple[Enlarger
         reader = ThroughPlane(original, slices)
         info = replace(reader.info, value_range=info.value_range)
     network = find_network(model, factor, compute_dtype(info), settings.device, settings.backend)
-    return Enlarger(info, made, network, settings.tile, name), reader
+    return Enlarger(info, stored_as(target, made), network, settings.tile, str(source)), reader
 
 
 def _history(model: str | nn.Module, info: ImageInfo, size: tuple[int, int, int]) -> str:

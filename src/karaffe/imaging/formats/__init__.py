@@ -31,6 +31,8 @@ class Format:
         read: Opens a reader.
         write: Opens a writer on a temporary path.
         refuses: Why an image cannot be stored in the format; None where it can.
+        stores: How an image is described once it is in the format: where fewer bits than a whole type cannot be
+            declared, values are spread over the whole type.
         rank: Formats are tried from the smallest rank up.
     """
 
@@ -40,6 +42,7 @@ class Format:
     read: Callable[[Path], Reader]
     write: Callable[[Path, ImageInfo], Writer]
     refuses: Callable[[ImageInfo], str | None]
+    stores: Callable[[ImageInfo], ImageInfo] = lambda info: info
     rank: int = 0
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from karaffe.imaging.exif import upright_exif
 from karaffe.imaging.formats._tiff_exif import append_directories, description, text_tags
-from karaffe.imaging.info import Array, ImageInfo
+from karaffe.imaging.info import Array, ImageInfo, dtype_range
 from karaffe.imaging.libraries import library
 from karaffe.imaging.protocols import BaseWriter
 
@@ -49,7 +49,7 @@ class TiffWriter(BaseWriter):
         if extras.get("associated_alpha"):
             band = associate(band, self.info, undo=False)
         if extras.get("white_is_zero"):
-            band = (self.info.value_range[1] - band).astype(band.dtype)
+            band = (sum(dtype_range(band.dtype, self.info.bits)) - band).astype(band.dtype)
         self._put(band.astype(bool) if self.info.bits == 1 else band)
 
     def _put(self, item: Array | None) -> None:
@@ -115,6 +115,8 @@ class TiffWriter(BaseWriter):
 def _options(info: ImageInfo, exif: bytes | None) -> dict[str, Any]:
     extras = info.extras if info.format == "tiff" else {}
     compression = _KEPT.get(extras.get("compression", _DEFLATE), "zlib")
+    if info.bits not in (1, 8 * info.dtype.itemsize):
+        compression = None  # packed samples, 12 bit say, are stored plainly
     tags: list[Any] = list(text_tags(exif))
     if info.xmp:
         tags.append((700, 1, len(info.xmp), info.xmp, True))
@@ -124,6 +126,7 @@ def _options(info: ImageInfo, exif: bytes | None) -> dict[str, Any]:
         tags += [(340, 12, 1, info.value_range[0], True), (341, 12, 1, info.value_range[1], True)]
     options: dict[str, Any] = {
         "photometric": "miniswhite" if extras.get("white_is_zero") else _PHOTOMETRIC[info.colour],
+        "bitspersample": info.bits if info.bits < 8 * info.dtype.itemsize and info.bits > 1 else None,
         "planarconfig": "contig" if info.bands > 1 else None,
         "extrasamples": _extra_samples(info, extras),
         "compression": compression,
@@ -155,7 +158,7 @@ def associate(pixels: Array, info: ImageInfo, *, undo: bool) -> Array:
     With colour c <= alpha a of maximum m, ``round(c * m / a)`` is off by at most 1/2, which times a / m is less than
     1/2 again (or exactly zero at a = m).
     """
-    top = info.value_range[1]
+    top = dtype_range(info.dtype, info.bits)[1]
     alpha = pixels[:, :, -1:].astype(np.float64)
     factor = np.divide(top, alpha, out=np.zeros_like(alpha), where=alpha != 0) if undo else alpha / top
     colour = pixels[:, :, :-1] * factor

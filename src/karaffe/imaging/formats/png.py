@@ -169,6 +169,16 @@ def _metadata_chunks(info: ImageInfo) -> Iterator[tuple[bytes, bytes]]:
             yield kind, data
 
 
+def _stored(info: ImageInfo) -> ImageInfo:
+    """White is the largest value of a PNG's 8 or 16 bits, whatever the source stored in fewer."""
+    full = 8 * info.dtype.itemsize
+    if info.bits in (1, full):
+        return info
+    more = dtype_range(info.dtype)[1] / dtype_range(info.dtype, info.bits)[1]
+    low, high = info.value_range
+    return replace(info, bits=full, value_range=(low * more, high * more))
+
+
 def _refuses(info: ImageInfo) -> str | None:
     if info.colour not in ("grey", "rgb"):
         return f"holds grey or rgb images, not {info.colour} of {info.bands} bands; choose .tif"
@@ -187,5 +197,6 @@ FORMATS = (
         read=PngReader,
         write=PngWriter,
         refuses=_refuses,
+        stores=_stored,
     ),
 )

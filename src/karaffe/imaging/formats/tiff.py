@@ -90,7 +90,7 @@ class TiffReader(BaseReader):
         if pixels.dtype == bool:
             pixels = pixels.view(np.uint8)
         if extras["white_is_zero"]:
-            pixels = (info.value_range[1] - pixels).astype(pixels.dtype)
+            pixels = (sum(dtype_range(info.dtype, info.bits)) - pixels).astype(pixels.dtype)
         if extras["associated_alpha"]:
             pixels = associate(pixels, info, undo=True)
         return pixels
