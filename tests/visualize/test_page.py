@@ -13,7 +13,7 @@ from PIL import Image
 from karaffe.errors import ArgumentError
 from karaffe.visualize import Panel, Scene, find_crops, page
 
-HOSTILE = "</script><img src=x onerror=alert(1)>\"'&<!--.png"
+HOSTILE = "</script ><img src=x onerror=alert(1)>\"'&<!--.png"
 
 
 class Page(HTMLParser):
@@ -100,6 +100,8 @@ def test_text_from_outside_stays_text(picture):
     assert parsed.all("title")[0][1] == HOSTILE
     assert parsed.by_id("note") == HOSTILE
     (described,) = blocks(parsed, "scene")
+    inert = [text for attributes, text in parsed.all("script") if attributes.get("type") == "application/json"]
+    assert not any(set(text) & set("<>&") for text in inert)
     assert described["name"] == described["panels"][0]["label"] == HOSTILE
 
 
