@@ -1,0 +1,124 @@
+"""The diagram of each method: boxes and arrows from a description of one line a path."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+# A path is boxes from left to right; a box named on two paths is drawn once, where it was named first.
+FAMILIES: dict[str, list[list[str]]] = {
+    "interpolation": [["x", "fixed kernel\nby position", "result"]],
+    "deconv": [["x", "stamp k x k kernel\nat every s-th target", "sum overlaps", "result"]],
+    "resize-conv": [["x", "interpolate x s", "convolution\nat target size", "result"]],
+    "pixel-shuffle": [["x", "convolution\nC -> C s²", "shuffle channels\ninto s x s targets", "result"]],
+    "max-unpool": [["x", "put back", "result"], ["indices of\nmax-pooling", "put back"]],
+    "carafe": [
+        [
+            "x",
+            "compress 1 x 1\nC -> 64",
+            "encode 3 x 3\n64 -> k² s²",
+            "shuffle,\nsoftmax over k²",
+            "reassemble",
+            "result",
+        ],
+        ["x", "reassemble"],
+    ],
+    "carafe-down": [
+        [
+            "x",
+            "compress 1 x 1\nC -> 16",
+            "encode 3 x 3,\nstride s, 16 -> k²",
+            "softmax over k²",
+            "reassemble",
+            "result",
+        ],
+        ["x", "reassemble"],
+    ],
+    "dysample": [
+        ["x", "offsets 1 x 1\nC -> 2 G s²", "shuffle,\nadd the regular grid", "sample bilinearly", "result"],
+        ["x", "sample bilinearly"],
+    ],
+    "sapa": [
+        ["guide", "query 1 x 1", "similarity with\nk² source keys", "softmax over k²", "reassemble", "result"],
+        ["x", "key 1 x 1", "similarity with\nk² source keys"],
+        ["x", "reassemble"],
+    ],
+    "sapa-d": [
+        ["guide", "query 1 x 1", "similarity at\n9 learned points", "softmax", "mix samples", "result"],
+        ["x", "key, offsets 1 x 1", "similarity at\n9 learned points"],
+        ["x", "mix samples"],
+    ],
+    "fade": [
+        ["guide", "compress,\nencode 3 x 3", "add, softmax over k²", "reassemble", "gate", "result"],
+        ["x", "compress,\nencode 3 x 3 (shared)", "add, softmax over k²"],
+        ["x", "reassemble"],
+        ["guide", "gate"],
+    ],
+}
+ALIASES = {
+    **dict.fromkeys(("nearest", "nearest-exact", "bilinear", "area", "bicubic", "lanczos"), "interpolation"),
+    "fade-lite": "fade",
+}
+WIDTH, HEIGHT, GAP = 2.0, 0.9, 0.7
+INK, INPUT, STEP = "#24292f", "#cfe8e4", "#eef1f4"
+
+
+def draw(name: str, into: Path) -> None:
+    """Draw the diagram of method ``name`` as an SVG file."""
+    paths = FAMILIES[ALIASES.get(name, name)]
+    places = _places(paths)
+    columns = 1 + max(column for column, _ in places.values())
+    rows = 1 + max(row for _, row in places.values())
+    figure, axes = plt.subplots(figsize=(columns * (WIDTH + GAP) * 0.62, max(rows, 1.2) * 1.15))
+    for box, place in places.items():
+        _box(axes, box, place)
+    for path in paths:
+        for a, b in itertools.pairwise(path):
+            _arrow(axes, places[a], places[b])
+    axes.set_xlim(-0.2, columns * (WIDTH + GAP) - GAP + 0.2)
+    axes.set_ylim(-(rows - 1) * 1.6 - HEIGHT, HEIGHT)
+    axes.axis("off")
+    figure.savefig(into, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+
+
+def _places(paths: list[list[str]]) -> dict[str, tuple[int, int]]:
+    """Column and row of every box: a column a step, a row a path that has boxes of its own."""
+    places: dict[str, tuple[int, int]] = {}
+    row = 0
+    for path in paths:
+        new = [box for box in path if box not in places]
+        for box in new:
+            places[box] = (path.index(box), row)
+        row += bool(new)
+    return places
+
+
+def _centre(place: tuple[int, int]) -> tuple[float, float]:
+    return place[0] * (WIDTH + GAP) + WIDTH / 2, -place[1] * 1.6
+
+
+def _box(axes: Axes, text: str, place: tuple[int, int]) -> None:
+    x, y = _centre(place)
+    face = INPUT if text in ("x", "guide", "result", "indices of\nmax-pooling") else STEP
+    corner = (x - WIDTH / 2, y - HEIGHT / 2)
+    axes.add_patch(FancyBboxPatch(corner, WIDTH, HEIGHT, "round,pad=0.02,rounding_size=0.12", fc=face, ec=INK, lw=0.9))
+    axes.text(x, y, text, ha="center", va="center", fontsize=8.5, color=INK)
+
+
+def _arrow(axes: Axes, start: tuple[int, int], end: tuple[int, int]) -> None:
+    (x0, y0), (x1, y1) = _centre(start), _centre(end)
+    style = {"arrowstyle": "-|>", "color": INK, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
+    if start[1] == end[1] and end[0] - start[0] == 1:
+        axes.annotate("", (x1 - WIDTH / 2, y1), (x0 + WIDTH / 2, y0), arrowprops=style)
+        return
+    if start[1] == end[1]:  # over the boxes between
+        bend = {**style, "connectionstyle": "arc3,rad=-0.18"}
+        axes.annotate("", (x1, y1 + HEIGHT / 2), (x0, y0 + HEIGHT / 2), arrowprops=bend)
+        return
+    up = 1 if y1 > y0 else -1
+    axes.annotate("", (x1, y1 - up * HEIGHT / 2), (x0 + WIDTH / 2, y0), arrowprops=style)
