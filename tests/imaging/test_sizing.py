@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from karaffe.errors import ArgumentError
 from karaffe.imaging import ImageInfo, Settings
 from karaffe.imaging.sizing import parse_length, parse_size, wanted_grid
+from karaffe.imaging.values import parse_range
 
 
 @pytest.mark.parametrize(
@@ -84,3 +85,12 @@ def test_bad_grids(make, options, match):
 def test_settings_refuse_size_and_spacing_together():
     with pytest.raises(ArgumentError, match="give size or spacing, not both"):
         Settings(size=(5, 5), spacing=1.0)
+
+
+def test_parse_range():
+    assert parse_range("-1024,3071") == (-1024, 3071)
+    for text in ("5", "a,b", "1,2,3", ""):
+        with pytest.raises(ArgumentError, match="a range must be LO,HI"):
+            parse_range(text)
+    with pytest.raises(ArgumentError, match="two different finite numbers"):
+        parse_range("3,3")

@@ -23,7 +23,10 @@ from karaffe.cli.common import (
     print_json,
     use_threads,
 )
+from karaffe.errors import ArgumentError
 from karaffe.imaging import BatchReport, FileAdvanced, FileFinished, FileStarted, Settings, upscale_batch
+from karaffe.imaging.sizing import parse_length, parse_size
+from karaffe.imaging.values import parse_range
 
 Event = FileStarted | FileAdvanced | FileFinished
 
@@ -31,7 +34,13 @@ Event = FileStarted | FileAdvanced | FileFinished
 def upscale(
     inputs: Annotated[list[Path], typer.Argument(help="Image files, and folders that are searched for them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A folder; for one input file, a file name too.")],
-    scale: Annotated[float, typer.Option(help="Factor.")] = 4,
+    scale: Annotated[float, typer.Option(help="Factor; any positive number.")] = 4,
+    size: Annotated[str | None, typer.Option(help="Instead: COLUMNSxROWS, 1920x1080, 1920x or x1080.")] = None,
+    spacing: Annotated[str | None, typer.Option(help="Instead: size of a pixel, 0.5mm or 0.5x0.5x1mm.")] = None,
+    resolution: Annotated[str | None, typer.Option(help="Instead: size of a pixel on the ground, 10m.")] = None,
+    value_range: Annotated[
+        str | None, typer.Option("--range", help="Values of black and white, LO,HI; default: by type.")
+    ] = None,
     model: Annotated[str, typer.Option(help="A name that `karaffe models` lists.")] = "sharp",
     tile: Tile = "auto",
     overwrite: Overwrite = False,
@@ -43,7 +52,18 @@ def upscale(
     """Enlarge image files; a file that cannot be read is listed at the end and does not stop the others."""
     use_threads(threads)
     whole = int(scale) if scale == int(scale) else scale
-    settings = Settings(whole, model, tile=parse_tile(tile), device=device)
+    length = spacing or resolution
+    if spacing and resolution:
+        raise ArgumentError("give --spacing or --resolution, not both")
+    settings = Settings(
+        whole,
+        model,
+        size=parse_size(size) if size else None,
+        spacing=parse_length(length) if length else None,
+        tile=parse_tile(tile),
+        value_range=parse_range(value_range) if value_range else None,
+        device=device,
+    )
     events = upscale_batch(inputs, output, settings, existing=existing_results(overwrite, skip_existing))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
     with Progress(*columns, TimeRemainingColumn(), console=errors_console, transient=True, disable=as_json) as bars:

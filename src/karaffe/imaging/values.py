@@ -56,6 +56,20 @@ def check_range(value_range: tuple[float, float] | None) -> None:
         raise ArgumentError(f"value_range must be two different finite numbers, got {value_range}")
 
 
+def parse_range(text: str) -> tuple[float, float]:
+    """Read ``"LO,HI"``.
+
+    Raises:
+        ArgumentError: Another text, or two equal numbers.
+    """
+    try:
+        low, high = (float(v) for v in text.split(","))
+    except ValueError:
+        raise ArgumentError(f"a range must be LO,HI, for example -1024,3071; got {text!r}") from None
+    check_range((low, high))
+    return (low, high)
+
+
 def check_values(pixels: Array, present: Array, info: ImageInfo, name: str) -> None:
     """Raise where floats lie so far from the declared range that the range must be wrong.
 
