@@ -17,7 +17,7 @@ from karaffe.studio.mos.database import Database
 from karaffe.studio.mos.report_page import report_page
 from karaffe.studio.mos.store import Store
 from karaffe.studio.mos.summary import PairFigures, RatingFigures, Summary, summarize_study
-from karaffe.studio.mos.votes import votes_csv
+from karaffe.studio.mos.votes import safe_cell, votes_csv
 
 SCREENINGS = ("bt500", "p913", "none")
 Row = dict[str, Any]
@@ -191,5 +191,7 @@ def _csv(rows: Sequence[Row]) -> str:
     if rows:
         writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: "" if value != value else value for key, value in row.items()} for row in rows)
+        writer.writerows(
+            {key: "" if value != value else safe_cell(value) for key, value in row.items()} for row in rows
+        )
     return buffer.getvalue()

@@ -95,10 +95,10 @@ def votes_csv(votes: Sequence[Vote]) -> str:
         row = asdict(vote)
         row["expected"] = " ".join(map(str, vote.expected)) if vote.expected else ""
         row["answered_at"] = vote.answered_at.isoformat()
-        writer.writerow({name: _safe(value) for name, value in row.items()})
+        writer.writerow({name: safe_cell(value) for name, value in row.items()})
     return buffer.getvalue()
 
 
-def _safe(value: object) -> object:
+def safe_cell(value: object) -> object:
     """Text that a spreadsheet would run as a formula gets an apostrophe before it."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
