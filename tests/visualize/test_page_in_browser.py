@@ -211,6 +211,9 @@ def test_error_maps_and_their_legend(visit: Callable[..., Any]) -> None:
     press(tab, "m")
     assert hue(shot(tab)[250:350, 300:400]) == "red"
     press(tab, "m")
+    # An error of 35 counts everywhere: 10 log10(255² / 35²) = 17 dB, which is beyond the bright end.
+    np.testing.assert_allclose(shot(tab)[300, 350], (255, 246, 190), atol=3)
+    press(tab, "m")
     assert tab.input_value("#map") == "ssim"
     press(tab, "m")
     assert tab.input_value("#map") == "spectrum"

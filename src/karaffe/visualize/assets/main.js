@@ -83,6 +83,7 @@ function drawLegend() {
   const texts = {
     absolute: ["0", `≥ ${state.limit} of 255`],
     signed: [`darker ${-state.limit}`, `+${state.limit} brighter`],
+    psnr: ["PSNR ≥ 50 dB", "≤ 20 dB"],
     ssim: ["SSIM 1", "0"],
     spectrum: ["amplitude −80 dB", "0 dB"],
   }[state.map];

@@ -7,7 +7,7 @@ const HEAT = paletteOf(data.heat);
 const SIGNED = paletteOf(data.signed);
 const stage = byId("stage");
 const ZOOMS = [1 / 16, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32];
-const MAPS = ["picture", "absolute", "signed", "ssim", "spectrum"];
+const MAPS = ["picture", "absolute", "signed", "psnr", "ssim", "spectrum"];
 
 // `x`, `y`: the picture's point in the middle of every view; `zoom`: screen pixels a picture pixel.
 // Item 0 is the reference, item n the n-th method.
@@ -99,6 +99,10 @@ function mapOf(found, reference) {
   }
   if (state.map === "signed") {
     return painted(width, height, SIGNED, (i) => 0.5 + (0.5 * (mine[i] - theirs[i])) / state.limit);
+  }
+  if (state.map === "psnr") {
+    const local = blurred(mine.map((v, i) => (v - theirs[i]) ** 2), width, height);
+    return painted(width, height, HEAT, (i) => (50 - 10 * Math.log10(65025 / Math.max(local[i], 1e-3))) / 30);
   }
   if (state.map === "ssim") {
     const moments = [found, reference].map((one) => (one.moments ??= momentsOf(lumaPlane(one), width, height)));
