@@ -37,7 +37,7 @@ def correlate(
         dilation: distance of neighbouring taps in source pixels.
         padding_mode: what taps outside read: ``"zeros"``, ``"replicate"`` or ``"reflect"``.
         alignment: ``"corner"``, ``"center"`` or ``"align_corners"``, see :func:`reassemble`.
-        backend: force ``"reference"`` or ``"cpu"``; by default the device decides.
+        backend: force one of :func:`karaffe.ops.backends`; by default the device decides.
 
     Returns:
         ``(N, groups * T, *targets)`` in the input's dtype and memory layout.

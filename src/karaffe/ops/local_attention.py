@@ -60,7 +60,7 @@ def local_attention(
             key and value zero and take part (SAPA); ``"shift"``, the window is moved until it is inside (needs
             ``kernel_size`` source pixels at the given dilation); ``"replicate"``, ``"reflect"``.
         alignment: ``"corner"``, ``"center"`` or ``"align_corners"``, see :func:`karaffe.ops.reassemble`.
-        backend: force ``"reference"``, or one of :func:`karaffe.ops.backends`; by default the device decides.
+        backend: force one of :func:`karaffe.ops.backends`; by default the device decides.
 
     Returns:
         ``(N, Cv, *targets)`` in the value's dtype and memory layout. A target none of whose taps takes part is 0.

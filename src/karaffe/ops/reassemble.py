@@ -42,7 +42,7 @@ def reassemble(
             the others divided by their sum.
         alignment: ``src(y)`` is ``"corner"``: floor(y·H/H'); ``"center"``: floor((y + 1/2)·H/H');
             ``"align_corners"``: round(y·(H-1)/(H'-1)).
-        backend: force ``"reference"`` or ``"cpu"``; by default the device decides.
+        backend: force one of :func:`karaffe.ops.backends`; by default the device decides.
 
     Returns:
         ``(N, C, *targets)`` in the input's dtype and memory layout.

@@ -52,7 +52,7 @@ def reassemble_logits(
             normalisation (for softmax, sigmoid_norm and sum).
         normalizer: ``"softmax"``; ``"sigmoid"``; ``"sigmoid_norm"``, sigmoid over its sum; ``"sum"``, the logits
             over their sum; ``None`` or ``"none"``, as they are.
-        backend: force ``"reference"`` or ``"cpu"``; by default the device decides.
+        backend: force one of :func:`karaffe.ops.backends`; by default the device decides.
 
     Returns:
         ``(N, C, *targets)`` in the input's dtype and memory layout.

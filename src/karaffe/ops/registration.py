@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from karaffe.ops import dispatch, flops
-from karaffe.ops.backends import reference
+from karaffe.ops.backends import reference, triton
 from karaffe.ops.dispatch import Arguments, Operator
 from karaffe.ops.layout import empty_like_layout
 
@@ -136,6 +136,7 @@ def _register() -> None:
         _Forms(CORRELATE, reference.correlate, _fake_correlate, _correlate_flops),
         _Forms(SCATTER, reference.scatter, _fake_scatter, _scatter_flops),
     )
+    triton.register(dispatch.library)
     for op, formula, fake, count in forms:
         dispatch.register_formula(op, formula, fake)
         dispatch.library.impl(op._schema.name.split("::")[1], _autograd_kernel(op), "Autograd", with_keyset=True)

@@ -39,7 +39,7 @@ def scatter(
         dilation: distance of neighbouring taps in source pixels.
         padding_mode: what taps outside read: ``"zeros"``, ``"replicate"`` or ``"reflect"``.
         alignment: ``"corner"``, ``"center"`` or ``"align_corners"``, see :func:`reassemble`.
-        backend: force ``"reference"`` or ``"cpu"``; by default the device decides.
+        backend: force one of :func:`karaffe.ops.backends`; by default the device decides.
 
     Returns:
         ``(N, C, *input_size)`` in the query's dtype and memory layout.

@@ -14,7 +14,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from karaffe.errors import BackendError, unknown_name
-from karaffe.ops.backends import cpu
+from karaffe.ops.backends import cpu, triton
 
 __all__ = ["Backend", "backends", "use_backend", "why_not"]
 
@@ -26,7 +26,7 @@ class Backend:
     """One way of computing the operators.
 
     Attributes:
-        name: ``"reference"`` or ``"cpu"``.
+        name: ``"reference"``, ``"cpu"`` or ``"triton"``.
         device: device type it serves; ``None``: every one.
         summary: what it is.
         reason: why it cannot be used here; ``None`` if it can.
@@ -45,6 +45,7 @@ class Backend:
 _KNOWN: dict[str, tuple[str | None, str, Callable[[], str | None]]] = {
     "reference": (None, "plain PyTorch, the specification; any device", lambda: None),
     "cpu": ("cpu", "C++ SIMD kernels", cpu.why_not),
+    "triton": ("cuda", "Triton kernels for NVIDIA and AMD GPUs", triton.why_not),
 }
 _forced: str | None = None
 
