@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
 SOURCES := pyproject.toml CMakeLists.txt constraints.txt $(wildcard csrc/*)
 
-.PHONY: demo test test-all check lint types layers docs bench native clean
+.PHONY: demo test test-all system-packages check lint types layers docs bench native clean
 
 demo: $(VENV)/demo-installed  ## compare methods on one photograph, enlarge another, print where the pictures are
 	$(BIN)/karaffe compare examples/pictures/chelsea.png --scale 4 --models bicubic,lanczos,sharp -o demo/compare --overwrite
@@ -15,11 +15,17 @@ demo: $(VENV)/demo-installed  ## compare methods on one photograph, enlarge anot
 	@echo "Compared:  demo/compare/ (open the .html in a browser; the .png is the strip)"
 	@echo "Enlarged:  demo/coffee_x4.png"
 
-test: $(VENV)/test-installed  ## the test suite
+test: system-packages $(VENV)/test-installed  ## the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
-test-all: $(VENV)/test-installed  ## the slow tests too
+test-all: system-packages $(VENV)/test-installed  ## the slow tests too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+# The tests of opinion studies drive a real browser and a real PostgreSQL; where these cannot be had, they skip and say so.
+system-packages:  ## Chromium and PostgreSQL, where they are missing and the system's packages can be installed
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! { command -v chromium && ls /usr/lib/postgresql/*/bin/initdb; } > /dev/null 2>&1; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql > /dev/null \
+		|| echo "chromium and postgresql could not be installed: their tests will be skipped"; fi
 
 check: lint types layers docs  ## everything CI asks beside the tests
 
