@@ -19,6 +19,9 @@ from PIL import Image
 
 from karaffe.errors import FileError, KaraffeError
 from karaffe.imaging import Window, open_reader, open_writer, upscale_file
+from karaffe.imaging.arrays import ArrayReader, ArrayWriter
+from karaffe.imaging.engine import Enlarger
+from karaffe.imaging.network import find_network
 from karaffe.imaging.storage import Draft
 
 SUFFIXES = [".png", ".jpg", ".webp", ".tif"]
@@ -185,6 +188,32 @@ def test_a_full_disk_is_one_error(tmp_path, make, write, monkeypatch, suffix):
     with pytest.raises(FileError, match=rf"cannot write .*a\{suffix}: .*[Nn]o space left"):
         write(tmp_path / f"a{suffix}", info, frames)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_file_system(tmp_path, make, write):
+    """The same on a real file system of 256 kB, where one may be mounted."""
+    info, frames = make("rgb", False, "uint16", width=300, height=400)
+    source = write(tmp_path / "a.tif", info, frames)
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        for name in ("b.png", "b.tif"):
+            with pytest.raises(FileError, match=rf"cannot write .*{name}"):
+                upscale_file(source, small / name, 2, "nearest")
+            assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_integers_beyond_the_declared_bits(make):
+    info, _ = make("grey", False, "uint16", 12)
+    reader, writer = ArrayReader(np.full((1, 37, 29, 1), 5000, np.uint16), info), ArrayWriter(info.with_size(74, 58))
+    enlarger = Enlarger(info, writer.info, find_network("bicubic", 2), name="scan.dcm")
+    with pytest.raises(FileError, match=r"scan.dcm: values from 5000 to 5000 do not fit the declared 12 bits"):
+        list(enlarger.run(reader, writer))
 
 
 KILLED = """

@@ -63,6 +63,25 @@ def test_tiff_pages_and_compressions(tmp_path, make, write, compression, frames)
     np.testing.assert_array_equal(tifffile.imread(path), pixels if frames > 1 else pixels[0])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [("uint8", 8), ("uint8", 1), ("uint16", 12), ("uint16", 16), ("float32", 32)]
+)
+@pytest.mark.parametrize("size", [(700, 300), (256, 512), (1, 70_000), (513, 257)])
+@pytest.mark.parametrize("step", [17, 300])
+def test_tiff_of_many_tiles(tmp_path, make, write, dtype, bits, size, step):
+    info, _ = make("grey", False, dtype, bits, frames=2)
+    info = info.with_size(*size)
+    rng = np.random.default_rng(0)
+    frames = (rng.random((2, *size, 1)) * (1 if dtype == "float32" else 2**bits)).astype(dtype)
+    path = write(tmp_path / "a.tif", info, frames, step)
+    with open_reader(path) as reader:
+        for frame in range(2):
+            np.testing.assert_array_equal(reader.read(frame=frame), frames[frame])
+    with tifffile.TiffFile(path) as file:
+        assert file.pages[0].is_tiled
+        np.testing.assert_array_equal(file.pages[1].asarray(), frames[1, :, :, 0])
+
+
 @pytest.mark.parametrize("options", [
     {"tile": (16, 32)}, {"planarconfig": "separate"}, {"planarconfig": "separate", "tile": (16, 16)},
     {"bigtiff": True}, {"byteorder": ">"}, {"rowsperstrip": 7, "compression": "zlib", "predictor": True},

@@ -104,6 +104,11 @@ def test_labels_are_never_mixed(tmp_path):
     np.testing.assert_array_equal(stored(tmp_path / "b.nii.gz"), labels.repeat(2, 0).repeat(2, 1).repeat(2, 2))
 
 
+def test_integers_may_lie_outside_the_range_for_the_network(tmp_path):
+    upscale_file(FILES / "anatomical.nii", tmp_path / "b.nii", 2, "bicubic", value_range=(0, 255))
+    assert stored(tmp_path / "b.nii").max() > 255
+
+
 def test_windows(tmp_path):
     with open_reader(FILES / "anatomical.nii") as reader:
         info = reader.info

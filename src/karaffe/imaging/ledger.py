@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from karaffe import __version__
 from karaffe.imaging.one_file import Settings
+from karaffe.version import __version__
 
 NAME = ".karaffe.json"
 _CHUNK = 1 << 20

@@ -12,7 +12,6 @@ from typing import cast
 import torch
 from torch import nn
 
-from karaffe import __version__
 from karaffe.errors import ArgumentError, FileError
 from karaffe.imaging.engine import Enlarger, Tile, check_tile
 from karaffe.imaging.files import open_reader, open_writer, stored_as
@@ -23,6 +22,7 @@ from karaffe.imaging.sizing import Size, Spacing, check_scale, wanted_grid
 from karaffe.imaging.values import check_range, compute_dtype
 from karaffe.imaging.volume import ThroughPlane
 from karaffe.models import describe_model
+from karaffe.version import __version__
 
 
 @dataclass(frozen=True)

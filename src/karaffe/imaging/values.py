@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from karaffe.errors import ArgumentError
+from karaffe.errors import ArgumentError, FileError
 from karaffe.imaging.info import Array, ImageInfo, dtype_range
 
 
@@ -71,18 +71,29 @@ def parse_range(text: str) -> tuple[float, float]:
 
 
 def check_values(pixels: Array, present: Array, info: ImageInfo, name: str) -> None:
-    """Raise where floats lie so far from the declared range that the range must be wrong.
+    """Raise where values cannot be what the image declares.
 
-    A network trained on [0, 1] makes nonsense of an elevation of 3000; the range is asked for, never guessed.
+    Integers must fit the declared bits (clipping them would lose what the file holds). Floats far outside the range
+    mean that the range is wrong: a network trained on [0, 1] makes nonsense of an elevation of 3000, and the range is
+    asked for, never guessed.
     """
-    if info.dtype.kind != "f" or info.unbounded:
+    if info.unbounded or (info.dtype.kind != "f" and info.bits == 8 * info.dtype.itemsize):
         return
-    low, high = sorted(info.value_range)
-    span = high - low
     values = pixels[present]
-    if values.size and (values.min() < low - span or values.max() > high + span):
+    if not values.size:
+        return
+    smallest, largest = values.min(), values.max()
+    low, high = dtype_range(info.dtype, info.bits) if info.dtype.kind != "f" else sorted(info.value_range)
+    if info.dtype.kind != "f":
+        if smallest < low or largest > high:
+            raise FileError(
+                f"cannot use {name}: values from {smallest} to {largest} do not fit the declared {info.bits} bits"
+            )
+        return
+    span = high - low
+    if smallest < low - span or largest > high + span:
         raise ArgumentError(
-            f"{name}: floating values from {values.min():g} to {values.max():g}, but the range of the data is declared "
+            f"{name}: floating values from {smallest:g} to {largest:g}, but the range of the data is declared "
             f"(or by default taken) as {low:g} to {high:g}; give value_range (--range LO,HI)"
         )
 

@@ -28,7 +28,10 @@ class ThroughPlane(BaseReader):
         kernel = "box" if info.labels else "lanczos3"
         self._index, self._weights = resample_weights(info.slices, slices, kernel, antialias=not info.labels)
         volumes = info.frames // info.slices
-        super().__init__(replace(info, frames=volumes * slices, slices=slices, dtype=_floating(info)), "the volume")
+        # Integers may have any value of their type, whatever range is given for the network.
+        unbounded = info.unbounded or info.dtype.kind != "f"
+        changed = replace(info, frames=volumes * slices, slices=slices, dtype=_floating(info), unbounded=unbounded)
+        super().__init__(changed, "the volume")
 
     def _read(self, window: Window, frame: int) -> Array:
         volume, place = divmod(frame, self.info.slices)

@@ -1,6 +1,6 @@
-"""Write TIFF strip by strip while the picture is being made.
+"""Write TIFF tile by tile while the picture is being made.
 
-tifffile pulls strips from an iterator, whereas a writer is pushed bands: the encoder runs in a thread of its own
+tifffile pulls tiles from an iterator, whereas a writer is pushed bands: the encoder runs in a thread of its own
 behind a short queue, which also overlaps compression with computing.
 """
 
@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from karaffe.imaging.blocks import RowBlocks
 from karaffe.imaging.exif import upright_exif
 from karaffe.imaging.formats._tiff_exif import append_directories, description, text_tags
 from karaffe.imaging.info import Array, ImageInfo, dtype_range
 from karaffe.imaging.libraries import library
 from karaffe.imaging.protocols import BaseWriter
 
-_STRIP_BYTES = 1 << 18
+_TILE = 256
 _CLASSIC_LIMIT = 4_000_000_000
 # Lossless compressions that are kept; every other source, and every other format, gets deflate.
 _NONE, _DEFLATE = 1, 8
@@ -29,12 +30,16 @@ _PHOTOMETRIC = {"grey": "minisblack", "rgb": "rgb", "cmyk": "separated", "bands"
 
 
 class TiffWriter(BaseWriter):
-    """Strips of about 256 KiB, compressed as the source was; BigTIFF from 4 GB on."""
+    """Tiles of 256 x 256 pixels (a picture of at most as many in one strip), compressed as the source was.
+
+    BigTIFF from 4 GB on.
+    """
 
     def __init__(self, path: Path, info: ImageInfo) -> None:
         super().__init__(info)
         self._path = path
-        self._rows = max(1, min(info.height, _STRIP_BYTES // (info.width * info.bands * info.dtype.itemsize)))
+        self._tiled = info.height * info.width > _TILE**2
+        self._blocks = RowBlocks(info.height, _TILE if self._tiled else info.height)
         self._exif = info.exif and upright_exif(info.exif, info.width, info.height)
         self._queue: queue.Queue[Array | None] = queue.Queue(maxsize=2)
         self._failure: BaseException | None = None
@@ -50,7 +55,9 @@ class TiffWriter(BaseWriter):
             band = associate(band, self.info, undo=False)
         if extras.get("white_is_zero"):
             band = (sum(dtype_range(band.dtype, self.info.bits)) - band).astype(band.dtype)
-        self._put(band.astype(bool) if self.info.bits == 1 else band)
+        block = self._blocks.push(band.astype(bool) if self.info.bits == 1 else band)
+        if block is not None:
+            self._put(block[1])
 
     def _put(self, item: Array | None) -> None:
         while self._failure is None:
@@ -65,33 +72,34 @@ class TiffWriter(BaseWriter):
             for frame in range(self.info.frames):
                 options = _options(self.info, self._exif if frame == 0 else None)
                 self._file.write(
-                    self._strips(),
+                    self._tiles() if self._tiled else self._page(),
                     shape=(self.info.height, self.info.width, *([self.info.bands] * (self.info.bands > 1))),
                     dtype=bool if self.info.bits == 1 else self.info.dtype,
-                    rowsperstrip=self._rows,
+                    tile=(_TILE, _TILE) if self._tiled else None,
+                    rowsperstrip=None if self._tiled else self.info.height,
                     **options,
                 )
         except BaseException as error:  # handed to the thread that writes
             self._failure = error
 
-    def _strips(self) -> Iterator[Array]:
-        """Cut bands into strips of one frame."""
-        waiting: list[Array] = []
-        left, have = self.info.height, 0
-        while left:
-            band = self._queue.get()
-            if band is None:
-                raise InterruptedError("the writer was closed early")
-            waiting.append(band if self.info.bands > 1 else band[:, :, 0])
-            have += len(band)
-            left -= len(band)
-            if have < self._rows and left:
-                continue
-            rows = np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
-            whole = have if not left else have - have % self._rows
-            for start in range(0, whole, self._rows):
-                yield np.ascontiguousarray(rows[start : min(start + self._rows, whole)])
-            waiting, have = ([rows[whole:]], have - whole) if have > whole else ([], 0)
+    def _tiles(self) -> Iterator[Array]:
+        """Cut the blocks of one frame into tiles, row by row; those at the edges are smaller."""
+        top = 0
+        while top < self.info.height:
+            block = self._next()
+            for y in range(0, len(block), _TILE):
+                for x in range(0, self.info.width, _TILE):
+                    yield np.ascontiguousarray(block[y : y + _TILE, x : x + _TILE])
+            top += len(block)
+
+    def _page(self) -> Iterator[Array]:
+        yield self._next()
+
+    def _next(self) -> Array:
+        block = self._queue.get()
+        if block is None:
+            raise InterruptedError("the writer was closed early")
+        return block if self.info.bands > 1 else block[:, :, 0]
 
     def _finish(self) -> None:
         self._thread.join()
