@@ -20,6 +20,7 @@ from karaffe.upsamplers import (
     list_upsamplers,
     load_checkpoint,
 )
+from karaffe.version import __version__
 
 if TYPE_CHECKING:
     from karaffe.evaluation import compare
@@ -31,13 +32,12 @@ if TYPE_CHECKING:
         restore_upsamplers,
     )
 
-__version__ = "0.1.0"
-
 __all__ = [
     "CARAFE",
     "CARAFEPack",
     "KaraffeError",
     "Upsampler",
+    "__version__",
     "compare",
     "create_upsampler",
     "describe_upsampler",
