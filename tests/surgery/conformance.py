@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ from karaffe.surgery.verify import output_change
 
 TOLERANCE = 2e-3
 COLUMNS = ("sites", "replaced", "output kept", "state_dict kept", "copies", "trains", "compiles", "exports", "ONNX")
-SLOWEST_NETWORK = 900
 
 
 def available(name: str) -> bool:
@@ -189,47 +188,75 @@ class Checks:
         return f"✗ {reason}"
 
 
-def row(name: str) -> dict[str, str]:
-    """All checks of one network, as the table shows them."""
-    checks = Checks(name)
+def core_row(name: str, checks: Checks) -> dict[str, str]:
+    """What surgery itself promises."""
     cells = {"sites": str(len(checks.sites))}
     if not checks.sites:
         return cells
     cells["replaced"] = checks.attempt(checks.replace)
-    if cells["replaced"].startswith("✗"):
+    if checks.report is None:
         return cells
-    assert checks.report is not None
     if checks.report.left:
         cells["left"] = "; ".join(f"{entry.site.name}: {entry.reason}" for entry in checks.report.left)
     cells["output kept"] = checks.attempt(checks.output_kept)
     cells["state_dict kept"] = checks.attempt(checks.state_kept)
-    cells["copies"] = checks.attempt(checks.copies, True)
+    cells["copies"] = checks.attempt(checks.copies)
     cells["trains"] = checks.attempt(checks.trains, True)
-    cells["compiles"] = checks.attempt(checks.compiles, True)
-    cells["exports"] = checks.attempt(checks.exports, True)
-    exported = cells["exports"] == "✓"
-    cells["ONNX"] = checks.attempt(checks.onnx, True) if exported else cells["exports"]
     restored = checks.attempt(lambda: checks.restored() or "✓")
     if restored != "✓":
         cells["left"] = f"restore: {restored}"
     return cells
 
 
-def row_in_own_process(name: str) -> dict[str, str]:
-    command = [sys.executable, __file__, "--row", name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SLOWEST_NETWORK)
-    except subprocess.TimeoutExpired:
-        return {"sites": "✗ took too long"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if not lines:
-        return {"sites": "✗ " + (done.stderr.strip().splitlines() or ["no output"])[-1][:120]}
-    return json.loads(lines[-1])
+def deployment_row(name: str, checks: Checks) -> dict[str, str]:
+    """What torch makes of the replaced network."""
+    if not checks.sites:
+        return {}
+    checks.replace(verify=False)
+    cells = {"compiles": checks.attempt(checks.compiles, True), "exports": checks.attempt(checks.exports, True)}
+    cells["ONNX"] = checks.attempt(checks.onnx, True) if cells["exports"] == "✓" else cells["exports"]
+    return cells
+
+
+PARTS = {"core": core_row, "deployment": deployment_row}
+
+
+def print_rows(part: str, names: list[str]) -> None:
+    """One JSON line a network, as each is done."""
+    for name in names:
+        print(json.dumps({"starts": name}), flush=True)
+        try:
+            cells = PARTS[part](name, Checks(name))
+        except Exception as error:
+            cells = {"left": f"{part}: {type(error).__name__}: {error}".splitlines()[0][:200]}
+        print(json.dumps({"name": name, "cells": cells}), flush=True)
+        gc.collect()
+
+
+def rows_in_a_process(part: str, names: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each network's cells; a process that dies takes only the network it was at with it."""
+    pending = list(names)
+    while pending:
+        command = [sys.executable, __file__, "--part", part, *pending]
+        current = pending[0]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if not line.startswith("{"):
+                    continue
+                said = json.loads(line)
+                current = said.get("starts", current)
+                if "name" in said:
+                    pending.remove(said["name"])
+                    yield said["name"], said["cells"]
+        if process.returncode and current in pending:
+            pending.remove(current)
+            yield current, {"left": f"{part}: the process ended with code {process.returncode}"}
 
 
 def document(rows: dict[str, dict[str, str]], versions: str) -> str:
     """The page that the documentation shows."""
-    found = sum(int(r["sites"]) for r in rows.values() if r["sites"].isdigit())
+    found = sum(int(r["sites"]) for r in rows.values() if r.get("sites", "").isdigit())
     replaced = sum(int(r["replaced"]) for r in rows.values() if r.get("replaced", "").isdigit())
     out = io.StringIO()
     out.write("# Networks that surgery is tested on\n\n")
@@ -266,31 +293,40 @@ def versions() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--row")
-    parser.add_argument("--write", type=Path)
-    parser.add_argument("--cache", type=Path, help="folder of finished rows, to go on after an interruption")
+    parser.add_argument("--part", choices=PARTS, help="print the cells of this part; what the processes do")
+    parser.add_argument("--write", type=Path, help="the page to write")
+    parser.add_argument("--cache", type=Path, required=False, help="folder of finished cells, to go on with later")
     options = parser.parse_args()
-    if options.row:
+    names = options.names or [n for n in NETWORKS if available(n)]
+    if options.part:
         torch.set_num_threads(1)
         warnings.simplefilter("ignore")
         prepare()
-        print(json.dumps(row(options.row)))
+        print_rows(options.part, names)
         return
-    rows = {}
-    for name in options.names or [n for n in NETWORKS if available(n)]:
-        kept = options.cache / f"{name.replace(' ', '-')}.json" if options.cache else None
-        if kept and kept.exists():
-            rows[name] = json.loads(kept.read_text())
-        else:
-            rows[name] = row_in_own_process(name)
-            if kept:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text(json.dumps(rows[name]))
-        print(name, rows[name], flush=True)
+    rows: dict[str, dict[str, str]] = {name: {} for name in names}
+    for part in PARTS:
+        kept = {name: _cached(options.cache, part, name) for name in names}
+        for name, path in kept.items():
+            if path and path.exists():
+                rows[name] |= json.loads(path.read_text())
+        missing = [name for name, path in kept.items() if not (path and path.exists())]
+        for name, cells in rows_in_a_process(part, missing):
+            print(part, name, cells, flush=True)
+            rows[name] |= cells
+            if path := kept[name]:
+                path.write_text(json.dumps(cells))
     if options.write:
         temporary = options.write.with_suffix(".tmp")
         temporary.write_text(document(rows, versions()))
         temporary.replace(options.write)
+
+
+def _cached(folder: Path | None, part: str, name: str) -> Path | None:
+    if folder is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{part}-{name.replace(' ', '-')}.json"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Sizes are the smallest that each network takes, so that the whole runs on two co
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -53,7 +54,8 @@ def pixels(model: nn.Module, size: int, other: int, channels: int = 3) -> Case:
     return Case(model, (), {"pixel_values": image(size, channels)}, (), {"pixel_values": image(other, channels)})
 
 
-def define_torchvision_operators() -> None:
+@functools.cache
+def define_torchvision_operators() -> torch.library.Library:
     """torchvision's compiled operators, which a CPU build of torch may not match: their schemas are all we need."""
     library = torch.library.Library("torchvision", "DEF")
     align = "(Tensor input, Tensor rois, float spatial_scale, int pooled_height, int pooled_width, "
@@ -63,7 +65,7 @@ def define_torchvision_operators() -> None:
     ):
         for form in (name, f"q{name}"):
             library.define(form + schema)
-    globals()["_torchvision_operators"] = library
+    return library
 
 
 def _smp(decoder: str, size: int, other: int, **options: Any) -> Callable[[], Case]:

@@ -89,7 +89,8 @@ def axis_weights(
     if mode in LINEAR and align_corners:
         position = y * ((size - 1) / max(target - 1, 1))
     else:
-        ratio = size / target if step is None else step
+        # torch copies an axis that keeps its size, whatever the factor says.
+        ratio = size / target if step is None or size == target else step
         position = (y * ratio).floor() if mode == "nearest" else (y + 0.5) * ratio
         if mode == "nearest-exact":
             position = position.floor()

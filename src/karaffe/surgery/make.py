@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ Method = str | Callable[[Site], "nn.Module | str | None"]
 INITS = ("keep", "paper", "bilinear", "nearest")
 LARGEST_FACTOR = 4
 DEFAULT_CHANNELS = 64
+NORMALIZED_GROUPS = 32
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,16 @@ def _upsampler(site: Site, chosen: nn.Module | str, recipe: Recipe, guide_channe
         defaults["init"] = init
     if info.needs_guide:
         defaults["guide_channels"] = guide_channels
+    if site.channels % NORMALIZED_GROUPS or guide_channels % NORMALIZED_GROUPS:
+        # Group normalisation, where a method has it, does not divide these channels.
+        defaults["norm"] = "layer"
+    if "groups" in info.options:
+        # As many groups as the method has by itself, or fewer, so that they divide the channels.
+        usual = inspect.signature(info.cls).parameters["groups"].default
+        defaults["groups"] = math.gcd(usual, site.channels)
+    if guide_channels != site.channels:
+        # A gate adds the guide itself to the result, where a method has one.
+        defaults["gating"] = False
     if site.dims not in info.dims:
         raise ArgumentError(f"upsampler {chosen!r} has no form with {site.dims} spatial axes")
     accepted = {name: value for name, value in defaults.items() if name in info.options}

@@ -31,7 +31,8 @@ def select(sites: list[Site], where: Where) -> list[Site]:
     if callable(where):
         chosen = [s for s in sites if where(s)]
     else:
-        patterns = [where] if isinstance(where, str) else list(where)
+        several = isinstance(where, Iterable) and not isinstance(where, str)
+        patterns: list[Any] = list(where) if several else [where]
         if not all(isinstance(p, str) for p in patterns):
             raise ArgumentError(f"where must be {_accepted()}; got {where!r}")
         chosen = [s for s in sites if any(_matches(s, p) for p in patterns)]

@@ -148,7 +148,9 @@ def load_original_state_dict(model: nn.Module, state_dict: dict[str, Any]) -> No
         ArgumentError: other keys are missing or unexpected, or shapes differ; nothing has been loaded then.
     """
     new = tuple(
-        f"{path}.{CHILD}.".lstrip(".") for path, m in model.named_modules() if is_replaced(m) and CHILD in m._modules
+        f"{path}.{CHILD}.".lstrip(".")
+        for path, m in model.named_modules(remove_duplicate=False)
+        if is_replaced(m) and CHILD in m._modules
     )
     own = model.state_dict()
     expected = {key for key in own if not key.startswith(new)} if new else set(own)
