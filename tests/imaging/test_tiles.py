@@ -70,6 +70,16 @@ def test_interpolations_are_those_of_the_models(name, scale):
     np.testing.assert_allclose(upscale(pixels, scale, name, tile=6), expected, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("scale", [2, 4, 3])
+@pytest.mark.parametrize("tile", [7, 16])
+def test_the_network_that_ships(picture, scale, tile):
+    whole, tiled = upscale(picture, scale, "sharp", tile=0), upscale(picture, scale, "sharp", tile=tile)
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
+    unit = picture.astype(np.float32) / 255
+    whole, tiled = upscale(unit, scale, "sharp", tile=0), upscale(unit, scale, "sharp", tile=tile)
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5)
+
+
 def test_a_halo_too_small_shows(network):
     """The comparison can fail: with a network that looks farther than it says, tiles differ."""
     network.halo = 0

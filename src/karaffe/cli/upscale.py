@@ -42,6 +42,9 @@ def upscale(
         str | None, typer.Option("--range", help="Values of black and white, LO,HI; default: by type.")
     ] = None,
     model: Annotated[str, typer.Option(help="A name that `karaffe models` lists.")] = "sharp",
+    consistent: Annotated[
+        bool, typer.Option(help="Correct the result so that the mean of a pixel's targets is the pixel.")
+    ] = False,
     tile: Tile = "auto",
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
@@ -62,6 +65,7 @@ def upscale(
         spacing=parse_length(length) if length else None,
         tile=parse_tile(tile),
         value_range=parse_range(value_range) if value_range else None,
+        consistent=consistent,
         device=device,
     )
     events = upscale_batch(inputs, output, settings, existing=existing_results(overwrite, skip_existing))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from karaffe.errors import ArgumentError
+from karaffe.imaging.consistency import consistent
 from karaffe.imaging.geometry import Axis
 from karaffe.imaging.info import Array, ImageInfo, Window
 from karaffe.imaging.network import Network
@@ -30,6 +31,7 @@ from karaffe.imaging.values import (
     from_unit,
     hidden,
     to_unit,
+    unit_bounds,
 )
 
 Tile = int | Literal["auto"]
@@ -53,11 +55,12 @@ class _Box:
     left: int
     right: int
 
-    def halves(self) -> tuple[_Box, _Box]:
+    def halves(self, down: int, across: int) -> tuple[_Box, _Box]:
+        """Cut the longer side, at a multiple of ``down`` rows or ``across`` columns."""
         if self.bottom - self.top >= self.right - self.left:
-            middle = (self.top + self.bottom) // 2
+            middle = (self.top + self.bottom) // (2 * down) * down
             return _Box(self.top, middle, self.left, self.right), _Box(middle, self.bottom, self.left, self.right)
-        middle = (self.left + self.right) // 2
+        middle = (self.left + self.right) // (2 * across) * across
         return _Box(self.top, self.bottom, self.left, middle), _Box(self.top, self.bottom, middle, self.right)
 
 
@@ -66,15 +69,23 @@ class Enlarger:
 
     Args:
         info: The source (with the value range to use). target: What is made: its size, type and value range.
+        consistent: Make the mean of a source pixel's targets equal to it; the factors must be integers.
         network: What computes. tile: Source pixels a side, ``"auto"``, or 0 for the whole image at once.
         name: The image in error messages.
 
     Raises:
-        ArgumentError: ``tile`` is none of these.
+        ArgumentError: ``tile`` is none of these; consistent with a factor that is no integer.
     """
 
     def __init__(
-        self, info: ImageInfo, target: ImageInfo, network: Network, tile: Tile = "auto", name: str = "image"
+        self,
+        info: ImageInfo,
+        target: ImageInfo,
+        network: Network,
+        tile: Tile = "auto",
+        name: str = "image",
+        *,
+        consistent: bool = False,
     ) -> None:
         check_tile(tile)
         self.info, self.network, self.name = info, network, name
@@ -87,6 +98,8 @@ class Enlarger:
         self._reach = 2 * (network.halo + max(self.rows.reach, self.columns.reach))
         holes = info.dtype.kind == "f" or info.nodata is not None or info.has_alpha
         self._context = network.halo + (self._reach if holes else 0)
+        self._consistent = consistent
+        self._block = self._blocks() if consistent else (1, 1)
         self._step = self._steps(tile)
         self._largest_area: int | None = None
 
@@ -94,13 +107,25 @@ class Enlarger:
         height, width = self.target.height, self.target.width
         if tile == 0:
             return height, width
+        block_rows, block_columns = self._block
         side = AUTO_TILE if tile == "auto" else tile
         down = max(1, round(side * height / self.info.height))
         across = max(1, round(side * width / self.info.width))
         if tile == "auto":
             row_bytes = width * self.info.bands * self.info.dtype.itemsize
             down = min(down, max(_SMALLEST_TILE, _BAND_BYTES // row_bytes))
-        return min(down, height), min(across, width)
+        down, across = max(block_rows, down // block_rows * block_rows), across // block_columns * block_columns
+        return min(down, height), min(max(block_columns, across), width)
+
+    def _blocks(self) -> tuple[int, int]:
+        """Return targets a source pixel, down and across."""
+        (down, rest), (across, left) = (divmod(axis.target, axis.source) for axis in (self.rows, self.columns))
+        if rest or left:
+            raise ArgumentError(
+                f"consistent needs integer factors; {self.info.height} x {self.info.width} to "
+                f"{self.target.height} x {self.target.width} has none"
+            )
+        return down, across
 
     def run(self, reader: Reader, writer: Writer) -> Iterator[int]:
         """Enlarge every frame; yield the number of target pixels finished after each band."""
@@ -146,10 +171,10 @@ class Enlarger:
                 out[box.top - top : box.bottom - top, box.left : box.right] = self._compute(source, start, box)
                 return
             except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error) or area <= _SMALLEST_TILE**2:
+                if not _out_of_memory(error) or area <= max(_SMALLEST_TILE**2, 2 * self._block[0] * self._block[1]):
                     raise
                 self._largest_area = area // 2 + 1
-        for half in box.halves():
+        for half in box.halves(*self._block):
             self._tile(source, start, half, out, top)
 
     def _compute(self, source: Array, start: int, box: _Box) -> Array:
@@ -164,20 +189,34 @@ class Enlarger:
         low = (rows.read[0], columns.read[0])
         rows = self.rows.span(box.top, box.bottom, self.network.halo)
         columns = self.columns.span(box.left, box.right, self.network.halo)
-        x = x[:, slice(*(r - low[0] for r in rows.read)), slice(*(c - low[1] for c in columns.read))]
+        near = x[:, slice(*(r - low[0] for r in rows.read)), slice(*(c - low[1] for c in columns.read))]
         with torch.inference_mode():
-            y = self._network(x)
+            y = self._network(near)
             y = y[:, rows.offset : rows.offset + rows.length, columns.offset : columns.offset + columns.length]
             y = self.rows.resample(y, 1, box.top, box.bottom)
             y = self.columns.resample(y, 2, box.left, box.right)
-        result = away_from_nodata(from_unit(y, self.target), self.target)
+        result = self._stored(y, x, box, low)
         if gone.any():
             below = np.ix_(
                 self.rows.nearest(box.top, box.bottom) - low[0],
                 self.columns.nearest(box.left, box.right) - low[1],
             )
-            result = np.where(gone[below], pixels[below], result)
+            kept = pixels
+            if (self.info.dtype, self.info.value_range) != (self.target.dtype, self.target.value_range):
+                kept = from_unit(to_unit(pixels, self.info), self.target)
+            result = np.where(gone[below], kept[below], result)
         return result
+
+    def _stored(self, y: Tensor, x: Tensor, box: _Box, low: tuple[int, int]) -> Array:
+        """Return target values as they are stored; ``x`` are the source's without holes, from ``low`` on."""
+        means = None
+        if self._consistent:
+            down, across = self._block
+            x = x[:, box.top // down - low[0] : box.bottom // down - low[0]]
+            x = x[:, :, box.left // across - low[1] : box.right // across - low[1]].to(y.device)
+            means = from_unit(x, self.target)
+            y = consistent(y, x, unit_bounds(self.target))
+        return away_from_nodata(from_unit(y, self.target, means), self.target)
 
     def _without_holes(self, x: Tensor, pixels: Array, gone: Array) -> Tensor:
         unseen = hidden(pixels, self.info)

@@ -35,6 +35,7 @@ def upscale(
     value_range: tuple[float, float] | None = None,
     alpha: bool = False,
     nodata: float | None = None,
+    consistent: bool = False,
     device: str | torch.device | None = None,
     backend: str | None = None,
 ) -> Image:
@@ -56,6 +57,8 @@ def upscale(
         alpha: The last channel is opacity, not premultiplied (Pillow images say so themselves): hidden colours
             do not show as fringes.
         nodata: Value of absent pixels; default: what a DataArray declares, else none.
+        consistent: Correct the result so that the mean of the targets of a source pixel is that pixel: to the last
+            bit for integers, to rounding for floats. The factors must be integers.
         device: Where to compute; default: where a tensor or module is.
         backend: Name of the operator backend (:func:`karaffe.ops.backends`); default: the best there is.
 
@@ -72,7 +75,7 @@ def upscale(
         device = image.device
     factor = max(rows_columns[0] / info.height, rows_columns[1] / info.width)
     network = find_network(model, factor, compute_dtype(info), device, backend)
-    enlarger = Enlarger(info, info.with_size(*rows_columns), network, tile)
+    enlarger = Enlarger(info, info.with_size(*rows_columns), network, tile, consistent=consistent)
     writer = ArrayWriter(enlarger.target)
     for _ in enlarger.run(ArrayReader(frames, info), writer):
         pass

@@ -35,6 +35,7 @@ class Settings:
     spacing: Spacing | None = None
     tile: Tile = "auto"
     value_range: tuple[float, float] | None = None
+    consistent: bool = False
     device: str | torch.device | None = None
     backend: str | None = None
 
@@ -80,6 +81,7 @@ def upscale_file(
     spacing: Spacing | None = None,
     tile: Tile = "auto",
     value_range: tuple[float, float] | None = None,
+    consistent: bool = False,
     device: str | torch.device | None = None,
     backend: str | None = None,
     overwrite: bool = False,
@@ -99,7 +101,7 @@ def upscale_file(
             ``overwrite``, or is ``source``.
         ArgumentError, UnknownNameError: As :func:`karaffe.upscale`.
     """
-    settings = Settings(scale, model, size, spacing, tile, value_range, device, backend)
+    settings = Settings(scale, model, size, spacing, tile, value_range, consistent, device, backend)
     steps = run_file(Path(source), Path(target), settings, overwrite=overwrite)
     while True:
         try:
@@ -151,7 +153,8 @@ def _prepared(original: Reader, settings: Settings, source: Path, target: Path) 
         reader = ThroughPlane(original, slices)
         info = replace(reader.info, value_range=info.value_range)
     network = find_network(model, factor, compute_dtype(info), settings.device, settings.backend)
-    return Enlarger(info, stored_as(target, made), network, settings.tile, str(source)), reader
+    stored, consistent = stored_as(target, made), settings.consistent and not info.labels
+    return Enlarger(info, stored, network, settings.tile, str(source), consistent=consistent), reader
 
 
 def _history(model: str | nn.Module, info: ImageInfo, size: tuple[int, int, int]) -> str:

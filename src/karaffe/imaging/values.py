@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from karaffe.errors import ArgumentError, FileError
+from karaffe.imaging.consistency import rounded
 from karaffe.imaging.info import Array, ImageInfo, dtype_range
 
 
@@ -37,15 +38,31 @@ def to_unit(pixels: Array, info: ImageInfo) -> Tensor:
     return x
 
 
-def from_unit(x: Tensor, info: ImageInfo) -> Array:
-    """Undo :func:`to_unit`: return ``(h, w, bands)`` in the dtype of ``info``."""
+def from_unit(x: Tensor, info: ImageInfo, means: Array | None = None) -> Array:
+    """Undo :func:`to_unit`: return ``(h, w, bands)`` in the dtype of ``info``.
+
+    ``means``, stored values of the blocks' source pixels, asks for integers that have these means.
+    """
     low, high = info.value_range
     values = x.detach().cpu().numpy().transpose(1, 2, 0)
     if (low, high) != (0.0, 1.0):
         values = values * (high - low) + low
     if info.dtype.kind != "f":
-        values = np.clip(np.floor(values + 0.5), *dtype_range(info.dtype, info.bits))
+        if means is None:
+            values = np.floor(values + 0.5)
+        else:
+            values = rounded(values.astype(np.float64), means.astype(np.float64))
+        values = np.clip(values, *dtype_range(info.dtype, info.bits))
     return values.astype(info.dtype)
+
+
+def unit_bounds(info: ImageInfo) -> tuple[float, float] | None:
+    """Return what integers of ``info`` can hold on the scale of :func:`to_unit`; None for floats."""
+    if info.dtype.kind == "f":
+        return None
+    low, high = info.value_range
+    ends = sorted((v - low) / (high - low) for v in dtype_range(info.dtype, info.bits))
+    return (ends[0], ends[1])
 
 
 def check_range(value_range: tuple[float, float] | None) -> None:
