@@ -26,8 +26,9 @@ _LOGITS = (
     "Tensor input, Tensor logits, int[] kernel_size, int[] scale_factor, int groups=1, int[] dilation=[], "
     'str padding_mode="zeros", str normalizer="softmax"'
 )
+# taps: None and not an empty list for all of them, because an ahead-of-time package hands an empty list on as None
 _ATTENTION = (
-    "int[] kernel_size, int heads=1, float scale=1.0, int[] taps=[], int[] dilation=[], "
+    "int[] kernel_size, int heads=1, float scale=1.0, int[]? taps=None, int[] dilation=[], "
     'str padding_mode="mask", str alignment="corner"'
 )
 _TENSORS = "Tensor query, Tensor key, Tensor value, Tensor? bias"

@@ -81,7 +81,7 @@ def local_attention(
     checks.same_sizes(key, value, "key", "value")
     checks.divisible_groups(query.shape[1], heads, "query", "heads")
     checks.divisible_groups(value.shape[1], heads, "value", "heads")
-    chosen = [] if taps is None else tap_numbers(taps, window)
+    chosen = None if taps is None else tap_numbers(taps, window)
     if padding_mode == "shift":
         _check_shift(key.shape[2:], window, spacing)
     factor = (query.shape[1] // heads) ** -0.5 if scale is None else _number(scale)
@@ -140,13 +140,13 @@ def _check_shift(sizes: Sequence[int], kernel_size: Sequence[int], dilation: Seq
             )
 
 
-def _full_bias(bias: Tensor, query: Tensor, heads: int, taps: list[int], count: int) -> Tensor:
+def _full_bias(bias: Tensor, query: Tensor, heads: int, taps: list[int] | None, count: int) -> Tensor:
     """The bias of every tap, ``(N, heads * T)``: a view where there is no tap list."""
-    expected = (heads, len(taps) or count)
+    expected = (heads, count if taps is None else len(taps))
     if tuple(bias.shape) != expected:
         raise ShapeError(f"bias must be (heads, taps) = {expected}; got {tuple(bias.shape)}")
     checks.same_kind(query, bias, "query", "bias")
-    if taps:
+    if taps is not None:
         places = torch.tensor(taps, device=bias.device)
         bias = bias.new_zeros(heads, count).index_copy(1, places, bias)
     return bias.reshape(1, -1).expand(query.shape[0], -1)

@@ -30,12 +30,12 @@ class _Call:
         kernel_size: Sequence[int],
         heads: int = 1,
         scale: float = 1.0,
-        taps: Sequence[int] = (),
+        taps: Sequence[int] | None = None,
         dilation: Sequence[int] = (),
         padding_mode: str = "mask",
         alignment: str = "corner",
     ) -> None:
-        self.kernel_size, self.heads, self.scale, self.taps = list(kernel_size), heads, scale, list(taps)
+        self.kernel_size, self.heads, self.scale, self.taps = list(kernel_size), heads, scale, taps
         self.dilation = list(dilation) or [1] * len(self.kernel_size)
         self.padding_mode, self.alignment = padding_mode, alignment
         linear = "zeros" if padding_mode == "mask" else padding_mode
@@ -63,7 +63,7 @@ class _Call:
         count, keep = math.prod(self.kernel_size), None
         if self.padding_mode == "mask":
             keep = geometry.inside(sizes, targets, self.kernel_size, self.dilation, self.alignment, device)
-        if self.taps:
+        if self.taps is not None:
             number = torch.arange(count, device=device)
             chosen = torch.stack([number == tap for tap in self.taps]).any(0)
             chosen = chosen.view(-1, *[1] * len(sizes))
