@@ -45,6 +45,9 @@ def upscale(
     consistent: Annotated[
         bool, typer.Option(help="Correct the result so that the mean of a pixel's targets is the pixel.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option(help="Write RESULT.fidelity.html and .json: how far each result departs from its source.")
+    ] = False,
     tile: Tile = "auto",
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
@@ -66,17 +69,18 @@ def upscale(
         tile=parse_tile(tile),
         value_range=parse_range(value_range) if value_range else None,
         consistent=consistent,
+        report=report,
         device=device,
     )
     events = upscale_batch(inputs, output, settings, existing=existing_results(overwrite, skip_existing))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
     with Progress(*columns, TimeRemainingColumn(), console=errors_console, transient=True, disable=as_json) as bars:
-        report = _follow(events, bars)
+        outcome = _follow(events, bars)
     if as_json:
-        print_json(report.as_dict())
+        print_json(outcome.as_dict())
     else:
-        _tell(report)
-    if report.failed:
+        _tell(outcome)
+    if outcome.failed:
         raise typer.Exit(1)
 
 

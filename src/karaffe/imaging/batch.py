@@ -142,11 +142,21 @@ def plan(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str
         elif len(sources) == 1 and suffix_of(out) in suffixes() and not out.is_dir():
             jobs.append(Job(source, out))
         else:
+            _refuse_unknown_suffix(out, len(sources))
             jobs.append(Job(source, out / _named(source).name))
     if not jobs:
         raise FileError(f"no images in {', '.join(map(str, sources))}; known suffixes are {', '.join(suffixes())}")
     _refuse_clashes(jobs)
     return jobs
+
+
+def _refuse_unknown_suffix(output: Path, count: int) -> None:
+    """A name such as ``out.jp2`` was meant as a file; a folder may be called so if it is there already."""
+    if count == 1 and output.suffix[1:].isalpha() and not output.is_dir():
+        raise FileError(
+            f"cannot write {output}: {output.suffix} is no known suffix ({', '.join(suffixes())}); "
+            "for a folder of that name, make it first"
+        )
 
 
 def _refuse_clashes(jobs: Sequence[Job]) -> None:

@@ -39,14 +39,16 @@ class Axis:
     Args:
         source, target: Samples before and after.
         factor: What the network multiplies by.
-        kernel: What interpolates between ``source * factor`` and ``target``; ``"box"`` picks the nearest sample.
+        kernel: What interpolates between ``source * factor`` and ``target``; ``"box"`` picks the nearest sample,
+            ``"mean"`` takes the mean of the samples below a target.
     """
 
     def __init__(self, source: int, target: int, factor: int, kernel: str = "lanczos3") -> None:
         self.source, self.target, self.factor = source, target, factor
         self._taps: tuple[Tensor, Tensor] | None = None
         if target != source * factor:
-            self._taps = resample_weights(source * factor, target, kernel, antialias=kernel != "box")
+            name = "box" if kernel == "mean" else kernel
+            self._taps = resample_weights(source * factor, target, name, antialias=kernel != "box")
 
     @property
     def reach(self) -> int:

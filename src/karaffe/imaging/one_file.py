@@ -14,6 +14,8 @@ from torch import nn
 
 from karaffe.errors import ArgumentError, FileError
 from karaffe.imaging.engine import Enlarger, Tile, check_tile
+from karaffe.imaging.fidelity import assess
+from karaffe.imaging.fidelity_page import write_report
 from karaffe.imaging.files import open_reader, open_writer, stored_as
 from karaffe.imaging.info import ImageInfo
 from karaffe.imaging.network import find_network
@@ -27,7 +29,10 @@ from karaffe.version import __version__
 
 @dataclass(frozen=True)
 class Settings:
-    """How to enlarge; the arguments of :func:`karaffe.upscale`, as data."""
+    """How to enlarge; the arguments of :func:`karaffe.upscale`, as data.
+
+    ``report`` asks for a fidelity report beside each result (``RESULT.fidelity.html`` and ``.json``).
+    """
 
     scale: float | None = 4
     model: str | nn.Module = "sharp"
@@ -36,6 +41,7 @@ class Settings:
     tile: Tile = "auto"
     value_range: tuple[float, float] | None = None
     consistent: bool = False
+    report: bool = False
     device: str | torch.device | None = None
     backend: str | None = None
 
@@ -82,6 +88,7 @@ def upscale_file(
     tile: Tile = "auto",
     value_range: tuple[float, float] | None = None,
     consistent: bool = False,
+    report: bool = False,
     device: str | torch.device | None = None,
     backend: str | None = None,
     overwrite: bool = False,
@@ -91,6 +98,7 @@ def upscale_file(
 
     Arguments as :func:`karaffe.upscale`; the value range is given in real values (Hounsfield units); ``spacing`` is
     millimetres a pixel of the result, instead of ``scale``; ``overwrite`` lets an existing ``target`` be replaced.
+    ``report`` writes ``TARGET.fidelity.html`` and ``.json`` beside it: how far the result departs from its source.
     ``scale`` holds for the slices of a volume too, which are interpolated by Lanczos. The kind of file is told from
     the content of ``source`` and the suffix of ``target``. Bit depth, colour space, profile, EXIF and density are kept;
     the orientation is applied once. The result appears under its name when it is complete. ``progress`` is called
@@ -101,7 +109,7 @@ def upscale_file(
             ``overwrite``, or is ``source``.
         ArgumentError, UnknownNameError: As :func:`karaffe.upscale`.
     """
-    settings = Settings(scale, model, size, spacing, tile, value_range, consistent, device, backend)
+    settings = Settings(scale, model, size, spacing, tile, value_range, consistent, report, device, backend)
     steps = run_file(Path(source), Path(target), settings, overwrite=overwrite)
     while True:
         try:
@@ -126,6 +134,9 @@ def run_file(
         with open_writer(target, made, overwrite=overwrite) as writer:
             for done in enlarger.run(reader, writer):
                 yield Advance(done, total)
+    if settings.report:
+        medical = info.format in ("dicom", "nifti")
+        write_report(assess(source, target, settings.value_range), source, target, made.history, medical=medical)
     seconds = time.perf_counter() - started
     sizes = (info.height, info.width), (made.height, made.width)
     return FileSummary(source, target, *sizes, made.frames, made.bands, seconds)
