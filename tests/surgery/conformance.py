@@ -74,6 +74,7 @@ class Checks:
     """One network before and after surgery; each check raises or returns what the table says."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self.case = build(name)
         self.model = self.case.model
         self.example = Inputs(*self.case.args, **self.case.kwargs)
@@ -265,12 +266,14 @@ def document(rows: dict[str, dict[str, str]], versions: str) -> str:
         'weights; `replace_upsamplers(model, "carafe", example)` replaces the upsampling of its features.\n\n'
         f"**{replaced} of {found} sites replaced in {len(rows)} networks.** Output kept: largest relative change on "
         "two input sizes. Compiles: `torch.compile(fullgraph=True)`; exports: `torch.export`; ONNX: run by "
-        "onnxruntime and compared. “As the original”: the untouched network cannot do it either.\n\n"
+        "onnxruntime and compared. “As the original”: the untouched network cannot do it either. Trains, “m of n”: the "
+        "other new parameters belong to a map that is not among the outputs.\n\n"
         f"Versions: {versions}.\n\n"
     )
     out.write("| network | " + " | ".join(COLUMNS) + " |\n" + "| --- " * (len(COLUMNS) + 1) + "|\n")
     for name, cells in rows.items():
-        shown = [cells.get(column, "").replace("|", "\\|") for column in COLUMNS]
+        blank = "not measured" if cells.get("sites") != "0" else ""
+        shown = [cells.get(column, blank).replace("|", "\\|") for column in COLUMNS]
         out.write(f"| {name} | " + " | ".join(shown) + " |\n")
     notes = [f"- {name}: {cells['left']}" for name, cells in rows.items() if cells.get("left")]
     if notes:
@@ -296,6 +299,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, help="print the cells of this part; what the processes do")
     parser.add_argument("--write", type=Path, help="the page to write")
     parser.add_argument("--cache", type=Path, required=False, help="folder of finished cells, to go on with later")
+    parser.add_argument("--finished", action="store_true", help="only what the cache has; measure nothing")
     options = parser.parse_args()
     names = options.names or [n for n in NETWORKS if available(n)]
     if options.part:
@@ -310,7 +314,7 @@ def main() -> None:
         for name, path in kept.items():
             if path and path.exists():
                 rows[name] |= json.loads(path.read_text())
-        missing = [name for name, path in kept.items() if not (path and path.exists())]
+        missing = [n for n, path in kept.items() if not (options.finished or (path and path.exists()))]
         for name, cells in rows_in_a_process(part, missing):
             print(part, name, cells, flush=True)
             rows[name] |= cells

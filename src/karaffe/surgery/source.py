@@ -38,7 +38,10 @@ def parsed(filename: str) -> ast.Module:
     text = "".join(linecache.getlines(filename))
     if not text:
         raise SurgeryError(f"no source for {filename}")
-    return ast.parse(text)
+    try:
+        return ast.parse(text)
+    except SyntaxError as error:
+        raise SurgeryError(f"no source: {filename} cannot be read as Python") from error
 
 
 @functools.lru_cache(maxsize=4096)
