@@ -116,8 +116,13 @@ def test_compare(capfd: pytest.CaptureFixture[str], picture: Path, tmp_path: Pat
         (["upscale", "nowhere.png", "-o", "x.png"], 1, "nowhere.png: no such file"),
         (["upscale", "{picture}"], 2, "--output"),
         (["compare", "{picture}", "--models", "bicubic,", "--scale", "3", "-o", "{picture}"], 1, "corner.png"),
-        (["compare", "{picture}", "--models", ",", "-o", "c"], 2, "at least one model"),
+        (["compare", "{picture}", "--models", ",", "-o", "c"], 2, "at least one"),
         (["compare", "{picture}", "--models", "sharp", "--scale", "5", "-o", "c"], 2, "no scale 5; it has"),
+        (["compare", "{picture}", "--images", "other", "-o", "c"], 2, "--images must be LABEL=FOLDER; got 'other'"),
+        (["evaluate", "sr", "{picture}", "--models", "sharp", "--scale", "7"], 2, "no scale 7"),
+        (["export", "sharp", "--scale", "9", "--onnx", "x.onnx"], 2, "no scale 9"),
+        (["export", "nets:none", "--onnx", "x.onnx"], 2, "needs --input SHAPE"),
+        (["export", "nets:none", "--onnx", "x.onnx", "--input", "1,0"], 2, "--input must be positive sizes"),
         (["bench", "--kernel", "4"], 2, "must be odd; got 4"),
         (["train", "sr"], 2, "give a configuration file, or --resume"),
         (["train", "sr", "nowhere.toml"], 1, "nowhere.toml"),
@@ -163,6 +168,31 @@ def test_lists(capfd: pytest.CaptureFixture[str]) -> None:
         code, out, _ = karaffe(capfd, command)
         assert code == 0
         assert "paper" in out or "licence" in out
+
+
+def test_evaluate_reproduces_bicubic_first(capfd: pytest.CaptureFixture[str], picture: Path, tmp_path: Path) -> None:
+    Image.open(picture).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "flipped.png")
+    arguments = ("evaluate", "sr", picture, tmp_path / "flipped.png", "--scale", 2, "--models", "sharp")
+    code, out, _ = karaffe(capfd, *arguments, "--protocols", "papers,rgb")
+    assert code == 0
+    assert out.index("bicubic") < out.index("sharp")
+    assert "sharp - bicubic: +" in out
+    assert "BT.601" in out
+    code, out, _ = karaffe(capfd, *arguments, "--json")
+    (figures,) = json.loads(out)["tables"]
+    assert [mean["model"] for mean in figures["means"]] == ["bicubic", "sharp"]
+
+
+def test_export_writes_what_onnxruntime_runs(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "sharp.onnx"
+    code, out, _ = karaffe(capfd, "export", "sharp", "--scale", 2, "--onnx", file, "--json")
+    written = json.loads(out[out.index("{") :])
+    assert code == 0
+    assert file.stat().st_size > 10_000
+    assert written["largest_error"] < 1e-5
+    code, _, err = karaffe(capfd, "export", "sharp", "--scale", 2, "--onnx", file)
+    assert code == 1
+    assert "--overwrite" in err
 
 
 def test_doctor_tells_the_reason(capfd: pytest.CaptureFixture[str]) -> None:

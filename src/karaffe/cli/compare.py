@@ -19,7 +19,7 @@ from karaffe.cli.common import (
     table,
     use_threads,
 )
-from karaffe.errors import ArgumentError
+from karaffe.cli.evaluate import labelled, names
 from karaffe.evaluation import Comparison, Look
 from karaffe.evaluation import compare as compare_images
 
@@ -33,6 +33,7 @@ def compare(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the page, strips and figures.")] = Path(
         "comparison"
     ),
+    images: Annotated[list[str] | None, typer.Option(help="LABEL=FOLDER of pictures another tool made.")] = None,
     protocol: Annotated[str, typer.Option(help="How to measure: papers, or a variant.")] = "papers",
     learned: Annotated[
         bool, typer.Option("--learned", help="Also draw where the content mattered to models that predict kernels.")
@@ -44,14 +45,12 @@ def compare(
 ) -> None:
     """Reduce each picture, enlarge it by each model, print PSNR, SSIM and seconds, write a strip and a page."""
     use_threads(threads)
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    if not names:
-        raise ArgumentError(f"--models must name at least one model; got {models!r}")
     with errors_console.status("comparing") as status:
         result = compare_images(
             inputs,
             scale,
-            names,
+            names(models, "--models"),
+            folders=dict(map(labelled, images or [])),
             output=output,
             overwrite=overwrite,
             protocol=protocol,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import karaffe
-from karaffe.cli import bench, compare, doctor, models, mos, train, upsamplers, upscale
+from karaffe.cli import bench, compare, doctor, evaluate, export, models, mos, surgery, train, upsamplers, upscale
 from karaffe.cli.common import errors_console
 from karaffe.errors import ArgumentError, DtypeError, KaraffeError
 
@@ -28,9 +28,12 @@ app = typer.Typer(
 )
 app.command("upscale")(upscale.upscale)
 app.command("compare")(compare.compare)
+app.command("surgery")(surgery.surgery)
 app.command("upsamplers")(upsamplers.upsamplers)
 app.command("models")(models.models)
 app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="evaluate")
+app.command("export")(export.export)
 app.add_typer(mos.app, name="mos")
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)

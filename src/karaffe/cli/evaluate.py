@@ -1,0 +1,120 @@
+"""``karaffe evaluate``: figures on folders of pictures, bicubic and its published figure first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from karaffe.cli.common import (
+    Json,
+    Overwrite,
+    Seed,
+    Threads,
+    Tile,
+    console,
+    count,
+    errors_console,
+    parse_tile,
+    print_json,
+    table,
+    use_threads,
+)
+from karaffe.errors import ArgumentError
+from karaffe.evaluation import Evaluation, evaluate_sr
+
+app = typer.Typer(help="Measure networks on pictures, in the papers' protocol.")
+
+
+@app.callback()
+def options() -> None:
+    """Measure networks on pictures, in the papers' protocol."""
+
+
+@app.command("sr")
+def sr(
+    references: Annotated[list[Path], typer.Argument(help="The originals: files, or folders of files.")],
+    scale: Annotated[int, typer.Option(min=1, help="Factor.")] = 4,
+    models: Annotated[str, typer.Option(help="Names that `karaffe models` lists, with commas.")] = "lanczos,sharp",
+    reduced: Annotated[Path | None, typer.Option(help="Folder of the reduced pictures (default: made here).")] = None,
+    images: Annotated[list[str] | None, typer.Option(help="LABEL=FOLDER of pictures another tool made.")] = None,
+    protocols: Annotated[str, typer.Option(help="How to measure, with commas; the first is the main one.")] = "papers",
+    costs: Annotated[bool, typer.Option("--costs", help="Also parameters, multiply-adds, time and memory.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the figures an image.")] = None,
+    tile: Tile = "auto",
+    overwrite: Overwrite = False,
+    threads: Threads = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure super-resolution models: means with intervals, paired tests, the protocol with every figure."""
+    use_threads(threads)
+    with errors_console.status("measuring") as status:
+        result = evaluate_sr(
+            references,
+            scale,
+            names(models, "--models"),
+            reduced=reduced,
+            folders=dict(map(labelled, images or [])),
+            protocols=names(protocols, "--protocols"),
+            costs=costs,
+            tile=parse_tile(tile),
+            seed=seed,
+            output=output,
+            overwrite=overwrite,
+            progress=lambda done, total, name: status.update(f"{name} ({done + 1} of {total})"),
+        )
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        _tell(result)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def names(text: str, option: str) -> list[str]:
+    """The names between commas, at least one."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise ArgumentError(f"{option} must name at least one; got {text!r}")
+    return found
+
+
+def labelled(text: str) -> tuple[str, Path]:
+    """``LABEL=FOLDER`` as its two parts."""
+    label, _, folder = text.partition("=")
+    if not label or not folder:
+        raise ArgumentError(f"--images must be LABEL=FOLDER; got {text!r}")
+    return label, Path(folder)
+
+
+def _tell(result: Evaluation) -> None:
+    if result.check is not None:
+        console.print(str(result.check), highlight=False)
+    for measured, note in zip(result.tables, result.notes(), strict=True):
+        rows = table(f"x{result.scale}", "model", "images", "PSNR dB", "95 %", "SSIM", "seconds", right=("PSNR dB",))
+        for mean in measured.summaries:
+            low_high = "{:.2f} to {:.2f}".format(*mean.psnr_interval) if mean.psnr_interval else ""
+            cells = (f"{mean.psnr:.2f}", low_high, f"{mean.ssim:.4f}", f"{mean.seconds:.3f}")
+            rows.add_row(mean.model, str(mean.images), *cells)
+        console.print(rows, highlight=False)
+        console.print(note, style="dim", highlight=False)
+    for test in result.tests():
+        console.print(
+            f"{test.first} - {test.second}: {test.difference:+.2f} dB, higher on {test.wins}, lower on {test.losses}, "
+            f"p = {test.t_test:.2g} (t), {test.wilcoxon:.2g} (Wilcoxon)",
+            highlight=False,
+        )
+    if result.costs:
+        rows = table(
+            "To 1280 x 720, one channel", "model", "parameters", "multiply-adds", "ms", "peak MB", right=("ms",)
+        )
+        for cost in result.costs:
+            peak = f"{cost.peak_bytes / 2**20:.0f}" if cost.peak_bytes is not None else "-"
+            rows.add_row(cost.model, count(cost.parameters), count(cost.macs), f"{cost.milliseconds:.1f}", peak)
+        console.print(rows, highlight=False)
+    for path in result.files:
+        console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+    for failure in result.failures:
+        errors_console.print(f"{failure.image}: {failure.reason}", highlight=False, markup=False, soft_wrap=True)
