@@ -17,6 +17,7 @@ from karaffe.ops.backends import cpu
 EXTRAS = {
     "imaging": ("PIL", "tifffile", "imagecodecs", "typer", "rich"),
     "train": ("lightning", "pydantic"),
+    "studio": ("fastapi", "uvicorn", "sqlalchemy", "alembic", "jinja2", "yaml"),
     "export": ("onnx", "onnxscript"),
 }
 

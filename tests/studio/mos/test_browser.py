@@ -83,7 +83,7 @@ def rate(page: Any, key: str) -> None:
     before = page.get_attribute("body", "data-position")
     page.keyboard.press(key)
     page.keyboard.press("Enter")
-    page.wait_for_function("before => document.body.dataset.position !== before", arg=before)
+    page.wait_for_function("before => document.body && document.body.dataset.position !== before", arg=before)
 
 
 def finish(page: Any, keys: str) -> str:
@@ -180,17 +180,17 @@ def test_impatience_counts_once(served, visit) -> None:
     link = begin(page, base)
     page.keyboard.press("4")
     page.eval_on_selector("#next", "button => { button.click(); button.click(); button.click(); }")
-    page.wait_for_function("() => document.body.dataset.position === '1'")
+    page.wait_for_selector("body[data-position='1']")
     assert [v.position for v in votes_of(where)] == [0]
     # Back leads to no old question: the browser's list has none.
     page.go_back()
     page.goto(link)
-    page.wait_for_function("() => document.body.dataset.position === '1'")
+    page.wait_for_selector("body[data-position='1']")
     other = page.context.new_page()
     other.goto(link)
     rate(other, "2")
     rate(page, "5")
-    page.wait_for_function("() => document.body.dataset.position === '2'")
+    page.wait_for_selector("body[data-position='2']")
     assert [(v.position, v.value) for v in votes_of(where)] == [(0, 4), (1, 2)]
 
 
@@ -215,7 +215,7 @@ def test_nothing_moves_on_before_an_answer_is_kept(served, visit) -> None:
     page.context.set_offline(True)
     page.keyboard.press("3")
     page.keyboard.press("Enter")
-    page.wait_for_function("() => document.getElementById('notice').textContent.startsWith('Not kept yet')")
+    page.get_by_text("Not kept yet").wait_for()
     assert page.get_attribute("body", "data-position") == "0"
     assert votes_of(where) == []
     page.context.set_offline(False)
@@ -261,7 +261,7 @@ def test_a_window_that_is_too_small_waits(served, visit) -> None:
     page.goto(base)
     page.get_by_role("button", name="Take part").click()
     page.get_by_role("button", name="I agree and begin").click()
-    page.wait_for_function("() => document.getElementById('notice').textContent.startsWith('Please enlarge')")
+    page.get_by_text("Please enlarge").wait_for()
     page.keyboard.press("ArrowLeft")
     assert page.is_disabled("#next")
     page.set_viewport_size(ALLOWED_WINDOW)
@@ -276,7 +276,7 @@ def test_small_screens_are_refused_kindly(served, visit) -> None:
     page = visit(viewport={"width": 390, "height": 800}, screen={"width": 390, "height": 844})
     page.goto(base)
     page.get_by_role("button", name="Take part").click()
-    page.wait_for_function("() => document.getElementById('screen').textContent.startsWith('Thank you')")
+    page.get_by_text("Thank you").wait_for()
     assert page.is_disabled("#begin")
     phone = visit(user_agent="Mozilla/5.0 (Linux; Android 15; Pixel) Chrome/150 Mobile Safari/537.36")
     phone.goto(base)

@@ -186,6 +186,21 @@ def test_links_that_do_not_serve(client: Make) -> None:
     assert visitor.get("/r/" + "A" * 65).status_code == 422
 
 
+def test_an_expired_link_says_so_and_keeps_what_there_was(make_store: Callable[..., Store]) -> None:
+    store = make_store()
+    visitor = TestClient(make_app(store, TOKEN, hosts=HOSTS), follow_redirects=False)
+    address = take_part(visitor)
+    answer(visitor, address)
+    csrf = csrf_in(visitor.get(address).text)
+    with store.database.engine.connect() as connection:
+        connection.exec_driver_sql("UPDATE raters SET expires_at = '2020-01-01 00:00:00.000000'")
+    reply = visitor.get(address, headers={"accept": "text/html"})
+    assert reply.status_code == 410
+    assert "has expired; what was answered is kept" in reply.text
+    assert visitor.post(f"{address}/answer", json=answer_body(csrf, 1, 3)).status_code == 410
+    assert len(read_votes(store.database)) == 1
+
+
 def test_foreign_host_names_and_large_bodies_are_refused(client: Make) -> None:
     visitor = client()
     assert visitor.get("/", headers={"host": "elsewhere.example"}).status_code == 421

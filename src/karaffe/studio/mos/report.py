@@ -89,6 +89,9 @@ def _rating_tables(summary: Summary, found: RatingFigures) -> dict[str, Any]:
             "content": content,
             "method": method,
             **_opinion(found.opinion, i),
+            "unbiased": float(found.unbiased[i]),
+            "quality": float(found.subjects.quality[i]) if found.subjects else math.nan,
+            "quality_halfwidth": float(found.subjects.quality_halfwidth[i]) if found.subjects else math.nan,
             **summary.measured.get((content, method), {"psnr": math.nan, "ssim": math.nan}),
         }
         for i, (content, method) in enumerate(found.ratings.stimuli)

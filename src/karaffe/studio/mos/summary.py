@@ -21,7 +21,7 @@ from karaffe.studio.mos.analysis.significance import (
     pair_votes_needed,
     raters_needed,
 )
-from karaffe.studio.mos.analysis.subjects import Subjects, fit_subjects
+from karaffe.studio.mos.analysis.subjects import Subjects, fit_subjects, remove_bias
 from karaffe.studio.mos.config import REFERENCE, StudyConfig
 from karaffe.studio.mos.designs import LEFT, RIGHT, TIE
 from karaffe.studio.mos.plan import TEST
@@ -52,6 +52,7 @@ class RatingFigures:
         ratings: Votes that count, after screening. opinion: A row a picture. by_method: A row a method.
         dmos, dmos_by_method: Differential scores, with a hidden reference alone.
         subjects: Bias and inconsistency of each rater before screening; None without votes.
+        unbiased: Means of everybody's votes without each rater's bias, a row a picture.
         needed: Votes a picture needs for the wanted half-width; ``fewest`` is what the least judged one has.
     """
 
@@ -61,6 +62,7 @@ class RatingFigures:
     screened: Screened
     contrasts: list[Contrast]
     subjects: Subjects | None
+    unbiased: Array
     dmos: tuple[Ratings, Opinion] | None
     dmos_by_method: Opinion | None
     correlations: list[Correlation]
@@ -145,6 +147,7 @@ def _rating_figures(config: StudyConfig, votes: Sequence[Vote], measured: Measur
         screened,
         compare_ratings(ratings),
         fit_subjects(everyone.scores) if everyone.raters else None,
+        mean_opinion(remove_bias(everyone.scores)[0]).mean,
         (dmos, mean_opinion(dmos.scores)) if dmos else None,
         method_opinion(dmos) if dmos else None,
         correlations(measured, judged),
