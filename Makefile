@@ -6,7 +6,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
 SOURCES := pyproject.toml CMakeLists.txt constraints.txt $(wildcard csrc/*)
 
-.PHONY: demo test test-all system-packages check lint types layers docs bench native clean
+NETWORKS := .venv-conformance
+
+.PHONY: demo test test-all system-packages check lint types layers docs bench native clean test-networks conformance-env
 
 demo: $(VENV)/demo-installed  ## compare methods on one photograph, enlarge another, print where the pictures are
 	$(BIN)/karaffe compare examples/pictures/chelsea.png --scale 4 --models bicubic,lanczos,sharp -o demo/compare --overwrite
@@ -17,9 +19,16 @@ demo: $(VENV)/demo-installed  ## compare methods on one photograph, enlarge anot
 
 test: system-packages $(VENV)/test-installed  ## the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	$(MAKE) test-networks
 
-test-all: system-packages $(VENV)/test-installed  ## the slow tests too
+test-networks: $(NETWORKS)/installed  ## surgery on networks that nobody here wrote, and the integrations
+	PYTHONPATH=src OMP_NUM_THREADS=1 $(NETWORKS)/bin/python -m pytest -n $(WORKERS) -m "not slow" \
+		tests/surgery/test_networks.py tests/surgery/test_examples.py tests/integrations
+
+test-all: system-packages $(VENV)/test-installed $(NETWORKS)/installed  ## the slow tests too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	PYTHONPATH=src OMP_NUM_THREADS=1 $(NETWORKS)/bin/python -m pytest -n $(WORKERS) \
+		tests/surgery/test_networks.py tests/surgery/test_examples.py tests/integrations
 
 # The tests of opinion studies drive a real browser and a real PostgreSQL; where these cannot be had, they skip and say so.
 system-packages:  ## Chromium and PostgreSQL, where they are missing and the system's packages can be installed
@@ -66,5 +75,13 @@ $(VENV)/test-installed: $(VENV)/build-tools $(SOURCES)
 	$(PIP) install -c constraints.txt --no-build-isolation -e ".[dev,docs]"
 	touch $@
 
-clean:
+conformance-env: $(NETWORKS)/installed  ## the environment of test-networks; torchvision stays out of the main one
+
+$(NETWORKS)/installed: constraints.txt constraints-conformance.txt
+	$(PYTHON) -m venv $(NETWORKS)
+	$(NETWORKS)/bin/python -m pip --disable-pip-version-check -q install -c constraints.txt -c constraints-conformance.txt \
+		torch torchvision segmentation_models_pytorch timm transformers monai einops diffusers ultralytics mmengine \
+		huggingface_hub pytest pytest-xdist hypothesis jaxtyping safetensors onnx onnxscript onnxruntime typer rich
+	touch $@
+
 	rm -rf build dist site demo src/karaffe/_native .pytest_cache .mypy_cache .ruff_cache
