@@ -209,6 +209,33 @@ Tensor scatter(const Tensor& kernels, const Tensor& query, Sizes input_size, Siz
   return run_dtype(p, &Operators<float>::scatter, &Operators<double>::scatter, kernels, query, query, sizes);
 }
 
+Normalizer normalizer_of(const std::string& name) {
+  if (name == "none") return Normalizer::none;
+  if (name == "softmax") return Normalizer::softmax;
+  if (name == "sigmoid") return Normalizer::sigmoid;
+  if (name == "sigmoid_norm") return Normalizer::sigmoid_norm;
+  STD_TORCH_CHECK(name == "sum", "normalizer is '", name, "': softmax, sigmoid, sigmoid_norm, sum or none");
+  return Normalizer::sum;
+}
+
+Tensor fused_logits(const Tensor& input, const Tensor& logits, Sizes kernel_size, Sizes scale_factor, int64_t groups,
+                    std::string padding_mode, std::string normalizer) {
+  check_pair(input, logits);
+  STD_TORCH_CHECK(input.dim() == 4 && scale_factor.size() == 2, "the fused kernel serves two spatial axes");
+  Sizes sizes = sizes_of(input);
+  for (size_t d = 0; d < 2; ++d) {
+    STD_TORCH_CHECK(logits.size(2 + d) == sizes[2 + d], "input and logits differ in spatial size");
+    sizes[2 + d] *= scale_factor[d];
+  }
+  Problem p = describe(sizes_of(input), sizes, Geometry{kernel_size, {}, groups, padding_mode, "corner"});
+  p.normalizer = normalizer_of(normalizer);
+  STD_TORCH_CHECK(specialised_factor(p), "the fused kernel serves kernel sizes 3, 5, 7 and factors 1 to 4");
+  STD_TORCH_CHECK(logits.size(1) == groups * p.taps() * scale_factor[0] * scale_factor[1],
+                  "logits have ", logits.size(1), " channels, not groups * taps * factors");
+  return run_dtype(p, &Operators<float>::reassemble_logits, &Operators<double>::reassemble_logits, input, logits,
+                   input, sizes);
+}
+
 }  // namespace
 }  // namespace karaffe
 
@@ -216,6 +243,7 @@ STABLE_TORCH_LIBRARY_IMPL(karaffe, CPU, m) {
   m.impl("reassemble", TORCH_BOX(&karaffe::reassemble));
   m.impl("correlate", TORCH_BOX(&karaffe::correlate));
   m.impl("scatter", TORCH_BOX(&karaffe::scatter));
+  m.impl("fused_logits", TORCH_BOX(&karaffe::fused_logits));
 }
 
 // Plain C entries for the Python side: the instruction set in use, and choosing another (0: not to be had here).

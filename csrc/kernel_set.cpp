@@ -4,7 +4,7 @@
 namespace karaffe::KARAFFE_SET {
 
 template <class T>
-static constexpr Operators<T> operators = {reassemble<T>, correlate<T>, scatter<T>};
+static constexpr Operators<T> operators = {reassemble<T>, correlate<T>, scatter<T>, reassemble_logits<T>};
 
 const KernelSet& kernel_set() {
   static const KernelSet set = {KARAFFE_SET_NAME, operators<float>, operators<double>};

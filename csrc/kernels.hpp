@@ -11,9 +11,10 @@ using RowKernel = bool (*)(const Problem&, const T* x, const T* y, T* result, in
 
 template <class T>
 struct Operators {
-  RowKernel<T> reassemble;  // x: source, y: kernels, result: target side
-  RowKernel<T> correlate;   // x: source, y: target side, result: kernels
-  RowKernel<T> scatter;     // x: kernels, y: target side, result: source
+  RowKernel<T> reassemble;         // x: source, y: kernels, result: target side
+  RowKernel<T> correlate;          // x: source, y: target side, result: kernels
+  RowKernel<T> scatter;            // x: kernels, y: target side, result: source
+  RowKernel<T> reassemble_logits;  // x: source, y: logits at source resolution, result: target side; specialised only
 };
 
 struct KernelSet {

@@ -24,22 +24,33 @@ class PixelRing {
   void fill(const T* image, int64_t y) {
     const int64_t width = problem_.axis[2].source, pitch = problem_.groups * problem_.channels;
     const int64_t from = fold(y, problem_.axis[1].source, problem_.border);
-    for (int64_t x = -(K / 2); x < width + K / 2; ++x) {
-      const int64_t column = x >= 0 && x < width ? x : fold(x, width, problem_.border);
-      const bool absent = from == outside || column == outside;
-      fill_pixel(absent ? nullptr : image + (from * width + column) * pitch, y, x + K / 2);
+    T* row = data_.get() + (y + K) % K * row_pitch_;
+    if (from == outside) {
+      for (int64_t b = 0; b < blocks_; ++b) std::memset(row + b * K * row_pitch_, 0, row_pitch_ * sizeof(T));
+      return;
+    }
+    const T* source = image + from * width * pitch;
+    for (int64_t x = 0; x < width; ++x) copy_pixel(source + x * pitch, row + (x + K / 2) * B);
+    for (int m = 1; m <= K / 2; ++m) {
+      copy_border(source, fold(-m, width, problem_.border), row + (K / 2 - m) * B);
+      copy_border(source, fold(width - 1 + m, width, problem_.border), row + (width - 1 + m + K / 2) * B);
     }
   }
 
  private:
-  void fill_pixel(const T* from, int64_t y, int64_t column) {
-    T* to = data_.get() + (y + K) % K * row_pitch_ + column * B;
-    for (int64_t b = 0, left = problem_.channels; b < blocks_; ++b, left -= B, to += K * row_pitch_)
-      for (int v = 0; v < B; v += lanes<T>) {
-        if (!from || left <= v) store(to + v, Vec<T>{});
-        else if (left - v >= lanes<T>) store(to + v, load(from + b * B + v));
-        else store(to + v, load_first(from + b * B + v, static_cast<int>(left - v)));
-      }
+  KARAFFE_INLINE void copy_pixel(const T* from, T* to) {
+    int64_t left = problem_.channels;
+    for (; left >= B; left -= B, from += B, to += K * row_pitch_)
+#pragma GCC unroll 8
+      for (int v = 0; v < B; v += lanes<T>) store(to + v, load(from + v));
+    if (left == 0) return;
+    for (int v = 0; v < B; v += lanes<T>)
+      if (left >= v + lanes<T>) store(to + v, load(from + v));
+      else store(to + v, load_first(from + v, static_cast<int>(greater(0, left - v))));
+  }
+  void copy_border(const T* source, int64_t column, T* to) {
+    if (column != outside) return copy_pixel(source + column * problem_.groups * problem_.channels, to);
+    for (int64_t b = 0; b < blocks_; ++b) std::memset(to + b * K * row_pitch_, 0, B * sizeof(T));
   }
 
   const Problem& problem_;

@@ -8,6 +8,7 @@ namespace karaffe {
 
 enum class Border { zeros, replicate, reflect };
 enum class Alignment { corner, center, align_corners };
+enum class Normalizer { none, softmax, sigmoid, sigmoid_norm, sum };
 
 // One spatial axis. Tap i of target y reads source index reads[y * taps + i]; outside is a tap that reads nothing.
 struct Axis {
@@ -27,6 +28,7 @@ struct Problem {
   Axis axis[3];                                 // depth, height, width; absent ones have size 1
   Border border = Border::zeros;
   Alignment alignment = Alignment::corner;
+  Normalizer normalizer = Normalizer::none;  // of reassemble_logits
   bool channels_last = false;
   int factor = 0;  // s where a specialised kernel serves s x s targets a source pixel; 0: the general kernels
 

@@ -13,16 +13,26 @@ struct ReassemblePixels {
 
   const Problem& p;
   int64_t width = p.axis[2].source, height = p.axis[1].source;
-  int64_t pixel_pitch = p.groups * p.channels, kernel_pitch = p.groups * K * K;
+  int64_t pixel_pitch = p.groups * p.channels;
+
+  // One source row as the blocks see it; `kernels` and `result` are of its first target.
+  struct Row {
+    const PixelRing<T, K, B>& ring;
+    const T* kernels;
+    int64_t kernel_pitch;
+    T* result;
+    int64_t y;
+  };
 
   // CV vectors of channels of the targets of one source pixel; `kernel` and `to` are of the first target.
   template <int CV>
-  KARAFFE_INLINE void pixel(const T* const (&rows)[K], const T* kernel, T* to, int64_t count) const {
+  KARAFFE_INLINE void pixel(const T* const (&rows)[K], const T* kernel, int64_t kernel_pitch, T* to,
+                            int64_t count) const {
     const T* kernels[phases];
 #pragma GCC unroll 8
     for (int f = 0; f < phases; ++f) {
       kernels[f] = kernel + (f / S * S * width + f % S) * kernel_pitch;
-      prefetch_to_write(to + (f / S * S * width + f % S) * pixel_pitch, CV * lanes<T>);
+      prefetch_to_write(to + (f / S * S * width + f % S + 2 * S) * pixel_pitch, CV * lanes<T>);  // two pixels ahead
     }
     Vec<T> acc[phases][CV] = {};
     for (int i = 0; i < K; ++i)
@@ -43,41 +53,45 @@ struct ReassemblePixels {
       store_channels<CV>(to + (f / S * S * width + f % S) * pixel_pitch, count, acc[f]);
   }
 
-  // Source row y, block b of channels.
-  template <int CV>
-  void row(const PixelRing<T, K, B>& ring, const T* kernels, T* result, int64_t y, int64_t b) const {
+  // Block b of channels, of as many vectors as it needs.
+  template <int CV = block_vectors>
+  void block(const Row& at, int64_t b) const {
+    if constexpr (CV > 1)
+      if (p.channels - b * B <= (CV - 1) * lanes<T>) return block<CV - 1>(at, b);
     const T* rows[K];
-    for (int i = 0; i < K; ++i) rows[i] = ring.row(b, y + i - K / 2);
+    for (int i = 0; i < K; ++i) rows[i] = at.ring.row(b, at.y + i - K / 2);
     for (int64_t x = 0; x < width; ++x) {
       for (int pass = 0; pass < passes; ++pass) {
-        const int64_t target = (S * y + pass * (phases / S)) * S * width + S * x;
-        pixel<CV>(rows, kernels + target * kernel_pitch, result + target * pixel_pitch + b * B, p.channels - b * B);
+        const int64_t target = pass * (phases / S) * S * width + S * x;
+        pixel<CV>(rows, at.kernels + target * at.kernel_pitch, at.kernel_pitch,
+                  at.result + target * pixel_pitch + b * B, p.channels - b * B);
       }
       for (int i = 0; i < K; ++i) rows[i] += B;
     }
   }
 
-  template <int CV>
-  void row_of(int64_t vectors, const PixelRing<T, K, B>& ring, const T* kernels, T* result, int64_t y,
-              int64_t b) const {
-    if (vectors >= CV) row<CV>(ring, kernels, result, y, b);
-    else if constexpr (CV > 1) row_of<CV - 1>(vectors, ring, kernels, result, y, b);
-  }
-
-  bool run(const T* source, const T* kernels, T* result, int64_t begin, int64_t end) const {
+  // `kernels_of(at, y)` gives the kernels of the first target of source row y, those of targets kernel_pitch apart.
+  template <class KernelsOf>
+  bool run_rows(const T* source, T* result, int64_t begin, int64_t end, int64_t kernel_pitch,
+                KernelsOf kernels_of) const {
     PixelRing<T, K, B> ring(p);
     if (!ring) return false;
     return for_each_image(p, begin, end, [&](ImageRows at) {
-      const int64_t targets = S * S * height * width;
       const T* image = source + at.first_value(p, p.channels, height * width);
-      const T* kernel = kernels + at.first_value(p, K * K, targets);
-      T* to = result + at.first_value(p, p.channels, targets);
+      T* to = result + at.first_value(p, p.channels, S * S * height * width);
       for (int64_t y = at.first - K / 2; y < at.first + K / 2; ++y) ring.fill(image, y);
       for (int64_t y = at.first; y < at.last; ++y) {
         ring.fill(image, y + K / 2);
-        for (int64_t b = 0; b * B < p.channels; ++b)
-          row_of<block_vectors>((p.channels - b * B + lanes<T> - 1) / lanes<T>, ring, kernel, to, y, b);
+        const Row row{ring, kernels_of(at, y), kernel_pitch, to + y * S * S * width * pixel_pitch, y};
+        for (int64_t b = 0; b * B < p.channels; ++b) block(row, b);
       }
+    });
+  }
+
+  bool run(const T* source, const T* kernels, T* result, int64_t begin, int64_t end) const {
+    const int64_t pitch = p.groups * K * K, targets = S * S * height * width;
+    return run_rows(source, result, begin, end, pitch, [&](const ImageRows& at, int64_t y) {
+      return kernels + at.first_value(p, K * K, targets) + y * S * S * width * pitch;
     });
   }
 };

@@ -38,10 +38,10 @@ struct ReassemblePlanes {
   template <int CB>
   static KARAFFE_INLINE void block(const T* kernel, const T* const (&rows)[K], int64_t channel_pitch, T* to,
                             int64_t target_plane, int64_t width) {
-    for (int c = 0; c < CB; ++c)
-      for (int a = 0; a < phases / S; ++a) prefetch_to_write(to + c * target_plane + a * S * width, S * lanes<T>);
     Vec<T> acc[phases][CB] = {};
-    for (int i = 0; i < K; ++i)
+    for (int i = 0; i < K; ++i) {
+      for (int c = i; c < CB; c += K)
+        for (int a = 0; a < phases / S; ++a) prefetch_to_write(to + c * target_plane + a * S * width, S * lanes<T>);
 #pragma GCC unroll 8
       for (int j = 0; j < K; ++j, kernel += phases * lanes<T>) {
         Vec<T> a[phases];
@@ -54,6 +54,7 @@ struct ReassemblePlanes {
           for (int f = 0; f < phases; ++f) acc[f][c] += a[f] * v;
         }
       }
+    }
 #pragma GCC unroll 8
     for (int c = 0; c < CB; ++c)
 #pragma GCC unroll 8
@@ -93,7 +94,9 @@ struct ReassemblePlanes {
       if (c < p.channels) channels<CB - 1>(at, v0, v1, c);
   }
 
-  bool run(const T* source, const T* kernels, T* result, int64_t begin, int64_t end) const {
+  // `lay_out(at, y, to)` lays the kernels of source row y out.
+  template <class LayOut>
+  bool run_rows(const T* source, T* result, int64_t begin, int64_t end, LayOut lay_out) const {
     constexpr int64_t tile = 4;  // vectors whose kernels stay in the first cache while all channels pass
     const int64_t count = vectors<T>(width);
     Scratch<T> laid_out(count * vector_kernels);
@@ -105,10 +108,16 @@ struct ReassemblePlanes {
       for (int64_t y = at.first - K / 2; y < at.first + K / 2; ++y) ring.fill(planes, y);
       for (int64_t y = at.first; y < at.last; ++y) {
         ring.fill(planes, y + K / 2);
-        lay_out_kernels(kernels + at.first_value(p, K * K, target_plane), y, laid_out.get());
+        lay_out(at, y, laid_out.get());
         const Row row{ring, planes, laid_out.get(), out, y};
         for (int64_t v = 0; v < count; v += tile) channels<channel_block>(row, v, lesser(count, v + tile), 0);
       }
+    });
+  }
+
+  bool run(const T* source, const T* kernels, T* result, int64_t begin, int64_t end) const {
+    return run_rows(source, result, begin, end, [&](const ImageRows& at, int64_t y, T* to) {
+      lay_out_kernels(kernels + at.first_value(p, K * K, target_plane), y, to);
     });
   }
 };

@@ -66,12 +66,31 @@ KARAFFE_INLINE void store_first(T* p, int n, Vec<T> v) {
 // Lanes by compile-time index: the even or odd ones of (a, b), and a and b interleaved, low or high half.
 template <class T, int... I>
 struct Shuffle {
-  static constexpr int n = lanes<T>;
+  static constexpr int n = lanes<T>, block = 16 / static_cast<int>(sizeof(T));
   static KARAFFE_INLINE Vec<T> even(Vec<T> a, Vec<T> b) { return __builtin_shufflevector(a, b, (2 * I)...); }
   static KARAFFE_INLINE Vec<T> odd(Vec<T> a, Vec<T> b) { return __builtin_shufflevector(a, b, (2 * I + 1)...); }
   static KARAFFE_INLINE Vec<T> low(Vec<T> a, Vec<T> b) { return __builtin_shufflevector(a, b, (I / 2 + I % 2 * n)...); }
   static KARAFFE_INLINE Vec<T> high(Vec<T> a, Vec<T> b) {
     return __builtin_shufflevector(a, b, (n / 2 + I / 2 + I % 2 * n)...);
+  }
+
+  // Within every 128-bit block: the low or high halves of a and b, G values of each in turn.
+  static constexpr int interleaved(int i, int g) { return i / block * block + i % block / g / 2 * g + i % g + i / g % 2 * n; }
+  template <int G>
+  static KARAFFE_INLINE Vec<T> block_low(Vec<T> a, Vec<T> b) {
+    return __builtin_shufflevector(a, b, interleaved(I, G)...);
+  }
+  template <int G>
+  static KARAFFE_INLINE Vec<T> block_high(Vec<T> a, Vec<T> b) {
+    return __builtin_shufflevector(a, b, (block / 2 + interleaved(I, G))...);
+  }
+  // The even or odd 128-bit blocks of (a, b).
+  static constexpr int even_block(int i) { return i / block * 2 * block + i % block; }
+  static KARAFFE_INLINE Vec<T> even_blocks(Vec<T> a, Vec<T> b) {
+    return __builtin_shufflevector(a, b, even_block(I)...);
+  }
+  static KARAFFE_INLINE Vec<T> odd_blocks(Vec<T> a, Vec<T> b) {
+    return __builtin_shufflevector(a, b, (block + even_block(I))...);
   }
 };
 template <class T, int N>
@@ -133,20 +152,41 @@ KARAFFE_INLINE void join_phases(T* p, const Vec<T> (&phase)[S]) {
   }
 }
 
-// v[i][j] becomes v[j][i].
+// v[i][j] becomes v[j][i]: first within the 128-bit blocks, then block by block, so that each step is one of the
+// processor's cheap shuffles.
 template <class T>
 KARAFFE_INLINE void transpose(Vec<T> (&v)[lanes<T>]) {
-  constexpr int n = lanes<T>;
-#pragma GCC unroll 4
-  for (int stage = 1; stage < n; stage *= 2) {
-    Vec<T> next[n];
-#pragma GCC unroll 8
-    for (int i = 0; i < n / 2; ++i) {
-      next[2 * i] = Permute<T>::low(v[i], v[i + n / 2]);
-      next[2 * i + 1] = Permute<T>::high(v[i], v[i + n / 2]);
-    }
+  using P = Permute<T>;
+  constexpr int n = lanes<T>, w = P::block;
 #pragma GCC unroll 16
-    for (int i = 0; i < n; ++i) v[i] = next[i];
+  for (int i = 0; i < n; i += w) {
+    if constexpr (w == 2) {
+      const Vec<T> a = v[i], b = v[i + 1];
+      v[i] = P::template block_low<1>(a, b);
+      v[i + 1] = P::template block_high<1>(a, b);
+    } else {
+      const Vec<T> a = P::template block_low<1>(v[i], v[i + 1]), b = P::template block_high<1>(v[i], v[i + 1]);
+      const Vec<T> c = P::template block_low<1>(v[i + 2], v[i + 3]), d = P::template block_high<1>(v[i + 2], v[i + 3]);
+      v[i] = P::template block_low<2>(a, c);
+      v[i + 1] = P::template block_high<2>(a, c);
+      v[i + 2] = P::template block_low<2>(b, d);
+      v[i + 3] = P::template block_high<2>(b, d);
+    }
+  }
+#pragma GCC unroll 4
+  for (int m = 0; m < w; ++m) {
+    if constexpr (n / w == 2) {
+      const Vec<T> a = v[m], b = v[w + m];
+      v[m] = P::even_blocks(a, b);
+      v[w + m] = P::odd_blocks(a, b);
+    } else if constexpr (n / w == 4) {
+      const Vec<T> even0 = P::even_blocks(v[m], v[w + m]), even1 = P::even_blocks(v[2 * w + m], v[3 * w + m]);
+      const Vec<T> odd0 = P::odd_blocks(v[m], v[w + m]), odd1 = P::odd_blocks(v[2 * w + m], v[3 * w + m]);
+      v[m] = P::even_blocks(even0, even1);
+      v[w + m] = P::even_blocks(odd0, odd1);
+      v[2 * w + m] = P::odd_blocks(even0, even1);
+      v[3 * w + m] = P::odd_blocks(odd0, odd1);
+    }
   }
 }
 

@@ -11,6 +11,8 @@ template <class T>
 bool correlate(const Problem& p, const T* source, const T* query, T* result, int64_t begin, int64_t end);
 template <class T>
 bool scatter(const Problem& p, const T* kernels, const T* query, T* result, int64_t begin, int64_t end);
+template <class T>
+bool reassemble_logits(const Problem& p, const T* source, const T* logits, T* result, int64_t begin, int64_t end);
 
 template <class T, template <class, int, int> class Kernel, int S>
 bool with_factor(const Problem& p, const T* x, const T* y, T* result, int64_t begin, int64_t end) {

@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracle
-from karaffe.ops.backends import cpu
+from karaffe.ops.backends import cpu, reference_logits
+from karaffe.ops.backends.contractions import FORMULAS
+from karaffe.ops.normalize import NORMALIZERS
 from oracle import Case
 
 pytestmark = pytest.mark.skipif(cpu.why_not() is not None, reason=f"native kernels: {cpu.why_not()}")
@@ -69,6 +71,25 @@ DTYPES = st.sampled_from((torch.float32, torch.float64, torch.bfloat16, torch.fl
 @settings(max_examples=60, deadline=None)
 def test_specialised_kernels(operator, case, dtype, memory_format):
     agrees(operator, case, dtype, memory_format)
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+@given(case=specialised_cases(), dtype=DTYPES, memory_format=FORMATS)
+@settings(max_examples=25, deadline=None)
+def test_fused_logits(normalizer, case, dtype, memory_format):
+    factor, kernel = case.targets[0] // case.sizes[0], list(case.kernel_size)
+    channels = case.groups * kernel[0] ** 2 * factor**2
+    generator = torch.Generator().manual_seed(2)
+    logits = 3 * torch.rand(case.batch, channels, *case.sizes, generator=generator, dtype=torch.float64) - 1
+    logits = (logits + 2 if normalizer == "sum" else logits).to(dtype).contiguous(memory_format=memory_format)
+    source = case.tensors(dtype)["V"].contiguous(memory_format=memory_format)
+    options = (kernel, [factor, factor], case.groups, [1, 1], case.padding_mode, normalizer)
+    wanted = reference_logits.reassemble_logits(FORMULAS, source.double(), logits.double(), *options)
+    got = torch.ops.karaffe.fused_logits(source, logits, *options[:3], *options[4:])
+    assert got.dtype == dtype
+    kept = torch.contiguous_format if source.is_contiguous() else memory_format
+    assert got.is_contiguous(memory_format=kept)
+    oracle.assert_close(got, wanted, f"{case} {dtype} {memory_format}")
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -161,6 +182,8 @@ def test_every_instruction_set(instruction_set):
         f"assert cpu.simd() == {instruction_set!r}, cpu.simd()\n"
         "sys.path[:0] = ['tests', 'tests/ops']\n"
         "import test_native as t\n"
+        "for normalizer in t.NORMALIZERS:\n"
+        "    t.test_fused_logits(normalizer)\n"
         "for operator in t.OPERATORS:\n"
         "    t.test_specialised_kernels(operator)\n"
         "    t.test_general_kernels(operator)\n"

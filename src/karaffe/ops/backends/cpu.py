@@ -6,14 +6,19 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import Tensor
 
 from karaffe.errors import BackendError
+from karaffe.ops import dispatch
 
 OLDEST_TORCH = (2, 10)
 _SUFFIX = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
@@ -41,6 +46,46 @@ def _try_to_load() -> str | None:
     return None
 
 
+def fused_logits_serves(
+    input: Tensor, kernel_size: Sequence[int], scale_factor: Sequence[int], dilation: Sequence[int], padding_mode: str
+) -> bool:
+    """Whether the fused kernel computes this: two axes, square kernels of 3, 5 or 7, one factor up to 4, no mask."""
+    square = len(set(kernel_size)) == len(set(scale_factor)) == 1
+    fits = kernel_size[0] in (3, 5, 7) and 1 <= scale_factor[0] <= 4 and set(dilation) <= {1}
+    return input.dim() == 4 and square and fits and padding_mode != "mask"
+
+
+def _register_fused_logits() -> None:
+    """``reassemble_logits`` on the CPU: the fused kernel where it serves, else the formula of native operators."""
+    from karaffe.ops import fused
+    from karaffe.ops.backends import reference_logits
+
+    dispatch.define(
+        (
+            "fused_logits(Tensor input, Tensor logits, int[] kernel_size, int[] scale_factor, int groups, "
+            "str padding_mode, str normalizer) -> Tensor",
+        )
+    )
+    native = torch.ops.karaffe.fused_logits.default
+    formula = functools.partial(reference_logits.reassemble_logits, fused.OPERATORS)
+
+    def kernel(
+        input: Tensor,
+        logits: Tensor,
+        kernel_size: Sequence[int],
+        scale_factor: Sequence[int],
+        groups: int = 1,
+        dilation: Sequence[int] = (),
+        padding_mode: str = "zeros",
+        normalizer: str = "softmax",
+    ) -> Tensor:
+        if fused_logits_serves(input, kernel_size, scale_factor, dilation, padding_mode):
+            return cast(Tensor, native(input, logits, kernel_size, scale_factor, groups, padding_mode, normalizer))
+        return formula(input, logits, kernel_size, scale_factor, groups, dilation, padding_mode, normalizer)
+
+    dispatch.library.impl("reassemble_logits", kernel, "CPU")
+
+
 def load() -> None:
     """Load the native library, once; warn, once, where it cannot be.
 
@@ -62,6 +107,7 @@ def load() -> None:
             f"KARAFFE_SIMD={wanted!r} is not to be had here; unset it for the best ({simd()}), or name one of "
             "avx512, avx2, portable that the processor has"
         )
+    _register_fused_logits()
 
 
 def why_not() -> str | None:
