@@ -3,16 +3,13 @@
 Forward, training step (forward and all gradients), peak memory of that step, parameters and multiply-adds, at
 C = 256, 64 x 64 and C = 64, 128 x 128, by 2; beside each method whose resampling has a plain PyTorch form
 (``plain_upsamplers.py``), that form, and the resampling alone, convolutions excluded. Nothing is timed before it was
-compared with the plain form. Medians, with the range of the middle half. Writes a table (``--out``) and JSON beside it.
+compared with the plain form. Both take turns, and a ratio is the median of the rounds' ratios. Writes to ``results``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import statistics
+import ctypes
 import sys
 import time
 import warnings
@@ -21,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import Times, machine, write_results
 from plain_upsamplers import RESAMPLINGS, plain_module
 from torch import Tensor
 
-import karaffe
 from karaffe.upsamplers import MaxUnpool, Upsampler, create_upsampler, describe_upsampler, list_upsamplers
 
 SHAPES = ((1, 256, 64, 64), (1, 64, 128, 128))
@@ -32,25 +29,25 @@ QUICK = ((1, 32, 12, 12),)
 TOLERANCE = 1e-4
 
 
-def measure(call: Callable[[], Any], device: str, seconds: float) -> tuple[float, float, float]:
-    """Median and quartiles in milliseconds; one call to warm up, at least three measured.
+def take_turns(calls: dict[str, Callable[[], Any]], device: str, seconds: float) -> dict[str, Times]:
+    """Time the calls in rounds, each once a round, at least three rounds, after one to warm up.
 
-    With one CPU thread it is the processor's time, which other processes on the machine do not lengthen as they do the
+    With one CPU thread it is the processor's time, which other processes on the machine lengthen less than they do the
     wall clock's.
     """
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     clock = time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
-    call()
-    wait()
-    times: list[float] = []
-    until = time.perf_counter() + seconds
-    while len(times) < 3 or (time.perf_counter() < until and len(times) < 200):
-        start = clock()
-        call()
-        wait()
-        times.append(1e3 * (clock() - start))
-    low, _, high = statistics.quantiles(times, n=4)
-    return statistics.median(times), low, high
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    until = time.perf_counter() + seconds * len(calls)
+    rounds = 0
+    while rounds < 4 or (time.perf_counter() < until and rounds < 200):
+        for name, call in calls.items():
+            start = clock()
+            call()
+            wait()
+            times[name].append(1e3 * (clock() - start))
+        rounds += 1
+    return {name: Times(tuple(found[1:])) for name, found in times.items()}
 
 
 def peak_memory(call: Callable[[], Any], device: str) -> float | None:
@@ -63,11 +60,12 @@ def peak_memory(call: Callable[[], Any], device: str) -> float | None:
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     try:
+        ctypes.CDLL(None).malloc_trim(0)  # what the allocator holds free would not show as new
         Path("/proc/self/clear_refs").write_text("5")
         before = resident("VmHWM")
         call()
         return (resident("VmHWM") - before) / 2**10
-    except OSError:
+    except (OSError, AttributeError):
         return None
 
 
@@ -122,87 +120,79 @@ def row(name: str, shape: tuple[int, ...], device: str, seconds: float) -> dict[
     if plain is not None:
         ways.append(("plain", lambda: plain_module(module, x, guide)))  # type: ignore[return-value, arg-type]
     del plain
-    for way, call in ways:
-        with torch.no_grad():
-            result[f"{way}_forward"] = measure(call, device, seconds)
-        step = training_step(call, leaves)
-        result[f"{way}_step"] = measure(step, device, seconds)
-        result[f"{way}_memory"] = peak_memory(step, device)
+    calls = dict(ways)
+    with torch.no_grad():
+        result["forward"] = summary(take_turns(calls, device, seconds))
+    steps = {way: training_step(call, leaves) for way, call in calls.items()}
+    result["step"] = summary(take_turns(steps, device, seconds))
+    result["memory"] = {way: peak_memory(step, device) for way, step in steps.items()}
     if name in RESAMPLINGS:
-        result.update(resampling(name, module, x, guide, device, seconds))
+        result |= resampling(name, module, x, guide, device, seconds)
     return result
+
+
+def summary(times: dict[str, Times]) -> dict[str, Any]:
+    """Medians and quartiles in ms, and how many times the plain way's time is ours, round by round."""
+    found: dict[str, Any] = {way: [t.median, *t.quartiles] for way, t in times.items()}
+    if "plain" in times:
+        found["ratio"] = times["plain"].over(times["ours"])
+    return found
 
 
 def resampling(name: str, module: Upsampler, x: Tensor, guide: Tensor, device: str, seconds: float) -> dict[str, Any]:
     """The method without its convolutions, on tensors that these have computed."""
     parts = RESAMPLINGS[name]
     tensors = [t.detach().requires_grad_() for t in parts.prepare(module, x, guide)]
-    result: dict[str, Any] = {"against": parts.by}
-    for way, function in (("ours", parts.ours), ("plain", parts.plain)):
-        with torch.no_grad():
-            result[f"{way}_resampling"] = measure(lambda f=function: f(*tensors), device, seconds)
-        step = training_step(lambda f=function: f(*tensors), tensors)
-        result[f"{way}_resampling_step"] = measure(step, device, seconds)
-    return result
+    calls = {"ours": lambda: parts.ours(*tensors), "plain": lambda: parts.plain(*tensors)}
+    with torch.no_grad():
+        forward = take_turns(calls, device, seconds)
+    steps = take_turns({way: training_step(call, tensors) for way, call in calls.items()}, device, seconds)
+    return {"against": parts.by, "resampling": summary(forward), "resampling_step": summary(steps)}
 
 
-def machine(device: str) -> str:
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = names[0] if names else name
-    threads = torch.get_num_threads()
-    where = torch.cuda.get_device_name() if device == "cuda" else f"{name}, {threads} thread{'s' * (threads > 1)}"
-    load = f", load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores" if device == "cpu" else ""
-    return f"{where}{load}; torch {torch.__version__}, karaffe {karaffe.__version__}"
-
-
-def table(rows: list[dict[str, Any]], where: str) -> str:
+def table(rows: list[dict[str, Any]], where: dict[str, str]) -> str:
     """Markdown, one section a shape; losses are in it as everything else."""
-    lines = ["# Upsamplers, by 2, float32", "", "`python benchmarks/upsamplers.py` wrote this.", "", where, ""]
+    lines = ["# Upsamplers", "", "By 2, float32. Median [quartiles] of the rounds' times in ms; with one thread it is"]
+    lines += [
+        "processor time. Plain: the method in plain PyTorch; ×: its time by ours, in the same rounds. Resampling:"
+    ]
+    lines += ["without convolutions, forward / training step, by the named form. MMAC and memory: of one map.", ""]
+    lines += [f"- {key}: {value}" for key, value in where.items()]
     for shape in dict.fromkeys(tuple(r["shape"]) for r in rows):
+        lines += ["", f"## {'×'.join(map(str, shape))}", ""]
         lines += [
-            f"## {shape}",
-            "",
-            "ms: median [middle half]; processor time where one thread was used. "
-            "plain: the method in plain PyTorch. × : plain / ours. "
-            "Resampling: convolutions excluded, forward / training step, against the named form.",
-            "",
             "| method | parameters | MMAC | forward ms | plain × | training step ms | plain × | step MiB | plain MiB "
             "| resampling × |",
             "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
         lines += [line(r) for r in rows if tuple(r["shape"]) == shape]
-        lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def line(r: dict[str, Any]) -> str:
     def times(key: str) -> str:
-        middle, low, high = r[key]
+        middle, low, high = r[key]["ours"]
         return f"{middle:.2f} [{low:.2f}–{high:.2f}]"
 
     def ratio(key: str) -> str:
-        return f"{r[f'plain_{key}'][0] / r[f'ours_{key}'][0]:.1f}" if f"plain_{key}" in r else "–"
+        return f"{r[key]['ratio']:.1f}" if "ratio" in r[key] else "–"
 
-    def memory(key: str) -> str:
-        return "–" if r.get(key) is None else f"{r[key]:.0f}"
+    def memory(way: str) -> str:
+        return "–" if r["memory"].get(way) is None else f"{r['memory'][way]:.0f}"
 
     parts = f"{ratio('resampling')} / {ratio('resampling_step')} {r['against']}" if "against" in r else "–"
-    cells = [r["name"], f"{r['parameters']:,}", f"{r['macs'] / 1e6:,.1f}", times("ours_forward"), ratio("forward")]
-    cells += [times("ours_step"), ratio("step"), memory("ours_memory"), memory("plain_memory"), parts]
+    cells = [r["name"], f"{r['parameters']:,}", f"{r['macs'] / 1e6:,.1f}", times("forward"), ratio("forward")]
+    cells += [times("step"), ratio("step"), memory("ours"), memory("plain"), parts]
     return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="markdown file; the numbers go beside it as .json")
     parser.add_argument("--filter", default="*", help="shell pattern of names")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0, help="per measurement")
-    parser.add_argument("--quick", action="store_true", help="one tiny shape, to see that everything runs")
+    parser.add_argument("--seconds", type=float, default=1.0, help="a call and measurement")
+    parser.add_argument("--quick", action="store_true", help="one tiny shape, nothing written: does everything run?")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
@@ -211,11 +201,12 @@ def main() -> None:
         for name in list_upsamplers(options.filter):
             rows.append(row(name, shape, options.device, options.seconds))
             print(line(rows[-1]), flush=True)
-    where = machine(options.device)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(table(rows, where))
-        options.out.with_suffix(".json").write_text(json.dumps({"machine": where, "rows": rows}, indent=1))
+    where = machine() | {"threads": str(options.threads)}
+    if options.device == "cuda":
+        where["accelerator"] = torch.cuda.get_device_name()
+    if not options.quick:
+        name = "upsamplers" if options.device == "cpu" else "upsamplers_cuda"
+        print(write_results(name, {"machine": where, "rows": rows}, table(rows, where)))
 
 
 if __name__ == "__main__":
