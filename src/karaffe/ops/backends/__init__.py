@@ -73,6 +73,8 @@ def why_not(name: str, device: str) -> str | None:
 def use_backend(name: str | None) -> Iterator[None]:
     """Force a backend for every operator call inside the ``with`` block; ``None`` gives the choice back.
 
+    It holds for the whole process: other threads that call operators meanwhile are forced too.
+
     Raises:
         UnknownNameError: no backend of that name.
     """
