@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from karaffe.errors import FileError
-from karaffe.imaging import Window, open_reader, upscale, upscale_file
+from karaffe.imaging import Settings, Window, open_reader, upscale, upscale_batch, upscale_file
 
 pydicom = pytest.importorskip("pydicom")
 from pydicom.pixels import pixel_array  # noqa: E402
@@ -143,6 +143,16 @@ def test_padding_does_not_bleed(tmp_path):
     dataset.save_as(tmp_path / "a.dcm")
     upscale_file(tmp_path / "a.dcm", tmp_path / "b.dcm", 2, "lanczos")
     np.testing.assert_array_equal(pixel_array(tmp_path / "b.dcm"), pixels.repeat(2, 0).repeat(2, 1))
+
+
+def test_a_folder_of_a_study(tmp_path):
+    study = tmp_path / "in"
+    study.mkdir()
+    (study / "IM0001").write_bytes((FILES / "CT_small.dcm").read_bytes())
+    (study / "DICOMDIR").write_bytes((FILES / "CT_small.dcm").read_bytes())
+    for _ in upscale_batch([study], tmp_path / "out", Settings(2, "nearest")):
+        pass
+    assert [p.name for p in sorted((tmp_path / "out").glob("[!.]*"))] == ["IM0001.dcm"]
 
 
 def test_slices_of_a_series_stay_a_series(tmp_path):

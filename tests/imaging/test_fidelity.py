@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,8 +74,6 @@ def test_holes_take_no_part(tmp_path):
 
 def test_files_get_a_report(tmp_path, picture):
     pydicom = pytest.importorskip("pydicom")
-    from pathlib import Path
-
     source = Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm"
     upscale_file(source, tmp_path / "b.dcm", 2, "bicubic", report=True, value_range=(-1024, 3071))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b.dcm", "b.dcm.fidelity.html", "b.dcm.fidelity.json"]

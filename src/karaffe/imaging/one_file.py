@@ -157,7 +157,7 @@ def _prepared(original: Reader, settings: Settings, source: Path, target: Path) 
         info.with_size(rows, columns),
         frames=volumes * slices,
         slices=slices,
-        history=_history(model, info, (rows, columns, slices)),
+        history=_history(model, info, (rows, columns, slices), settings.consistent),
     )
     reader: Reader = original
     if slices != info.slices:
@@ -168,10 +168,11 @@ def _prepared(original: Reader, settings: Settings, source: Path, target: Path) 
     return Enlarger(info, stored, network, settings.tile, str(source), consistent=consistent), reader
 
 
-def _history(model: str | nn.Module, info: ImageInfo, size: tuple[int, int, int]) -> str:
+def _history(model: str | nn.Module, info: ImageInfo, size: tuple[int, int, int], consistent: bool) -> str:
     name = model if isinstance(model, str) else type(model).__name__
     rows, columns, slices = size
     through = ""
     if slices != info.slices:
         through = f", {'nearest' if info.labels else 'Lanczos'} through plane {info.slices} to {slices}"
-    return f"karaffe {__version__}: {name} {info.height} x {info.width} to {rows} x {columns} pixels{through}"
+    kept = ", block means kept" if consistent else ""
+    return f"karaffe {__version__}: {name} {info.height} x {info.width} to {rows} x {columns} pixels{through}{kept}"

@@ -134,7 +134,8 @@ FORMATS = (
     Format(
         name="dicom",
         suffixes=(".dcm", ".dicom"),
-        matches=lambda head, path: head[128:132] == b"DICM",
+        # A DICOMDIR is an index beside the images of a folder, not one of them.
+        matches=lambda head, path: head[128:132] == b"DICM" and path.name.upper() != "DICOMDIR",
         read=DicomReader,
         write=DicomWriter,
         refuses=_refuses,
