@@ -84,4 +84,5 @@ $(NETWORKS)/installed: constraints.txt constraints-conformance.txt
 		huggingface_hub pytest pytest-xdist hypothesis jaxtyping safetensors onnx onnxscript onnxruntime typer rich
 	touch $@
 
+clean:
 	rm -rf build dist site demo src/karaffe/_native .pytest_cache .mypy_cache .ruff_cache
