@@ -87,6 +87,20 @@ def test_files_get_a_report(tmp_path, picture):
     assert "http" not in page
 
 
+def test_ranges_are_real_values_and_depths_may_differ(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    files = Path(pydicom.__file__).parent / "data" / "test_files"
+    upscale_file(files / "CT_small.dcm", tmp_path / "b.dcm", 2, "bicubic")
+    wide, narrow = (
+        assess(files / "CT_small.dcm", tmp_path / "b.dcm", value_range).fidelity.difference_mean
+        for value_range in (None, (-1024, 3071))
+    )
+    assert narrow == pytest.approx(wide * 65535 / 4095, rel=1e-3)
+    upscale_file(files / "examples_overlay.dcm", tmp_path / "c.png", 2, "nearest")
+    for value_range in (None, (0, 4095)):
+        assert assess(files / "examples_overlay.dcm", tmp_path / "c.png", value_range).fidelity.difference_max < 0.02
+
+
 def test_files_that_do_not_belong_together(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((9, 9, 3), np.uint8))
     np.save(tmp_path / "b.npy", np.zeros((18, 18), np.uint8))

@@ -25,11 +25,12 @@ from torch import Tensor
 from karaffe.errors import ArgumentError
 from karaffe.imaging.files import open_reader
 from karaffe.imaging.geometry import Axis
-from karaffe.imaging.info import Array, ImageInfo, Window
+from karaffe.imaging.info import Array, ImageInfo, Window, dtype_range
 from karaffe.imaging.protocols import Reader
-from karaffe.imaging.values import absent, to_unit
+from karaffe.imaging.values import absent
 from karaffe.imaging.volume import ThroughPlane
 
+Range = tuple[float, float]
 _ROWS = 128
 _MAP_SIDE = 512
 _PLACES = 5
@@ -71,8 +72,10 @@ class Assessment:
     lean_map: Array
 
 
-def assess(source: Path, result: Path, value_range: tuple[float, float] | None = None) -> Assessment:
+def assess(source: Path, result: Path, value_range: Range | None = None) -> Assessment:
     """Measure the file ``result`` against the file ``source`` that it was enlarged from.
+
+    ``value_range`` is that of the enlargement, in real values (Hounsfield units); default: what the files declare.
 
     Raises:
         FileError: One of them cannot be read.
@@ -88,14 +91,24 @@ def assess(source: Path, result: Path, value_range: tuple[float, float] | None =
                 f"{result} has {b.bands} bands and {b.frames} frames, {source} has {a.bands} and {a.frames}: "
                 "one was not made from the other"
             )
-        return _Assessor(before, made, value_range).run()
+        return _Assessor(before, made, *_ranges(original.info, b, value_range)).run()
+
+
+def _ranges(source: ImageInfo, result: ImageInfo, value_range: Range | None) -> tuple[Range, Range]:
+    """Return the stored values of black and white in source and result; ``value_range`` is given in real values."""
+    if value_range is None:
+        return source.value_range, result.value_range
+    slope, intercept = source.rescale
+    low, high = ((v - intercept) / slope for v in value_range)
+    spread = dtype_range(result.dtype, result.bits)[1] / dtype_range(source.dtype, source.bits)[1]
+    return (low, high), (low * spread, high * spread)
 
 
 class _Assessor:
-    def __init__(self, source: Reader, result: Reader, value_range: tuple[float, float] | None) -> None:
+    def __init__(self, source: Reader, result: Reader, before: Range, after: Range) -> None:
         self._source, self._result = source, result
         a, b = source.info, result.info
-        self._range = value_range
+        self._before, self._after = before, after
         self._down = [Axis(m, n, 1, "mean") for n, m in ((a.height, b.height), (a.width, b.width))]
         self._up = [Axis(n, m, 1, "lanczos3") for n, m in ((a.height, b.height), (a.width, b.width))]
         self._cell = max(1, math.ceil(max(a.height, a.width) / _MAP_SIDE))
@@ -136,8 +149,8 @@ class _Assessor:
         around = (max(0, min(around[0], top - 1)), min(a.height, max(around[1], bottom + 1)))
         below = self._down[0].span(top, bottom, 0).read
         below = (min(below[0], first), max(below[1], last))
-        x, gone = _unit(self._source, frame, around, self._range)
-        y, missing = _unit(self._result, frame, below, self._range)
+        x, gone = _unit(self._source, frame, around, self._before)
+        y, missing = _unit(self._result, frame, below, self._after)
         part = slice(top - around[0], bottom - around[0])
         kept = ~(gone[:, part] | self._spoilt(missing, top, bottom, below[0]))
         reduced = self._reduced(y, top, bottom, below[0])
@@ -180,7 +193,9 @@ class _Assessor:
         least = -F.max_pool2d(-x[None], 3, 1, 1)[0][:, rows][:, :, columns]
         valid = kept[:, np.clip(rows + start - top, 0, kept.shape[1] - 1)][:, :, columns]
         # Half a count of rounding is not beyond anything.
-        beyond = torch.where(valid, torch.maximum(y - most, least - y) - _half_count(self._result.info), 0.0)
+        beyond = torch.where(
+            valid, torch.maximum(y - most, least - y) - _half_count(self._result.info, self._after), 0.0
+        )
         self._sums["targets"] += float(valid.sum())
         self._sums["beyond"] += float((beyond > 0).sum())
         self._largest["beyond"] = max(self._largest["beyond"], float(beyond.max()))
@@ -208,20 +223,16 @@ class _Assessor:
         np.maximum.at(self._maps[number], np.ix_((rows + top) // self._cell, columns // self._cell), flat)
 
 
-def _unit(
-    reader: Reader, frame: int, rows: tuple[int, int], value_range: tuple[float, float] | None
-) -> tuple[Tensor, Tensor]:
+def _unit(reader: Reader, frame: int, rows: tuple[int, int], value_range: Range) -> tuple[Tensor, Tensor]:
     """Return rows on the unit scale as ``(bands, h, w)`` in float64, holes filled with zero, and where they are."""
     info = reader.info
     pixels = reader.read(Window(rows[0], 0, rows[1] - rows[0], info.width), frame)
     gone = absent(pixels, info)
-    x = to_unit(np.where(gone, 0, pixels).astype(info.dtype), info).double()
-    if value_range is not None:
-        (low, high), (own_low, own_high) = value_range, info.value_range
-        x = (x * (own_high - own_low) + own_low - low) / (high - low)
+    low, high = value_range
+    unit = (np.where(gone, 0, pixels).astype(np.float64) - low) / (high - low)
+    x = torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1)))
     return x, torch.from_numpy(np.ascontiguousarray(gone.transpose(2, 0, 1)))
 
 
-def _half_count(info: ImageInfo) -> float:
-    low, high = info.value_range
-    return 1e-6 if info.dtype.kind == "f" else 0.5001 / abs(high - low)
+def _half_count(info: ImageInfo, value_range: Range) -> float:
+    return 1e-6 if info.dtype.kind == "f" else 0.5001 / abs(value_range[1] - value_range[0])

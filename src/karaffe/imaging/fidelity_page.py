@@ -92,8 +92,9 @@ def _rows(assessment: Assessment) -> list[tuple[str, str, str]]:
 
 
 def _figure(values: Array, caption: str) -> str:
-    largest = float(values.max())
-    shade = np.rint(255 * (1 - values / largest)) if largest > 0 else np.full(values.shape, 255.0)
+    # Below a tenth of a percent there is nothing to see, and rounding noise is not made to look like a picture.
+    largest = max(0.1, float(values.max()))
+    shade = np.rint(255 * (1 - values / largest))
     buffer = io.BytesIO()
     library("PIL.Image", "imaging").fromarray(shade.astype(np.uint8)).save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
