@@ -1,6 +1,6 @@
 """What a replaced network must still do, measured on networks that nobody here wrote, and the table of it.
 
-``python tests/surgery/conformance.py --write docs/surgery-conformance.md`` checks every network, one process each,
+``PYTHONPATH=src python tests/surgery/conformance.py --write docs/surgery-conformance.md`` checks every network, one process each,
 and writes the table; names on the command line restrict it. Needs the environment of ``make conformance-env``.
 """
 
