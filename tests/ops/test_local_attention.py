@@ -9,6 +9,7 @@ import torch
 from attention_oracle import PADDING, Attention, attention_loop, attentions
 from hypothesis import given
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 from karaffe import errors, ops
@@ -109,6 +110,21 @@ def test_forward_mode_equals_the_formulas(case: Attention) -> None:
     _, wanted = torch.func.jvp(formula, tensors, tangents)
     assert wanted.abs().max() > 0.1
     assert_close(torch.func.jvp(function, tensors, tangents)[1], wanted, "jvp")
+
+
+def test_tangents_pass_through_a_backward_that_is_not_recorded() -> None:
+    """Forward over reverse with dual tensors and without ``create_graph``: the Hessian times a vector."""
+
+    def product(function: Callable[..., Tensor]) -> Tensor:
+        query, *others = (t.requires_grad_() for t in SMALL[0].tensors())
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(query, torch.ones_like(query))
+            (gradient,) = torch.autograd.grad(function(dual, *others).pow(2).sum(), query)
+            return forward_ad.unpack_dual(gradient).tangent
+
+    wanted = product(as_function(SMALL[0], backend="reference")[0])
+    assert wanted.abs().max() > 1e-3
+    assert_close(product(as_function(SMALL[0])[0]), wanted, "Hessian times vector")
 
 
 def test_jacobians_and_hessians_agree() -> None:
