@@ -24,6 +24,7 @@ from karaffe.version import __version__
 
 if TYPE_CHECKING:
     from karaffe.evaluation import compare
+    from karaffe.export import export_onnx
     from karaffe.imaging import upscale
     from karaffe.surgery import (
         find_upsamplers,
@@ -42,6 +43,7 @@ __all__ = [
     "create_upsampler",
     "describe_upsampler",
     "errors",
+    "export_onnx",
     "find_upsamplers",
     "list_upsamplers",
     "load_checkpoint",
@@ -55,6 +57,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "export_onnx": "karaffe.export",
     "compare": "karaffe.evaluation",
     "find_upsamplers": "karaffe.surgery",
     "load_original_state_dict": "karaffe.surgery",
