@@ -20,14 +20,16 @@ struct ScatterSweep {
   int64_t query_row = S * width * query_pitch, kernel_row = S * width * kernel_pitch;
 
   // Adds what the targets of source pixel x send to results x-K/2 … x+K/2.
-  template <int CV>
+  template <bool Full, int CV>
   KARAFFE_INLINE void targets(const Reader& from, int64_t x, int64_t count, Vec<T> (&acc)[K][CV]) const {
     const T *kernel = from.kernel + S * x * kernel_pitch, *query = from.query + S * x * query_pitch;
     for (int r = 0; r < S; ++r, kernel += kernel_row, query += query_row)
 #pragma GCC unroll 4
       for (int b = 0; b < S; ++b) {
+        prefetch(query + (2 * S + b) * query_pitch, CV * lanes<T>);  // two source pixels ahead
         Vec<T> q[CV];
-        load_channels<CV>(query + b * query_pitch, count, q);
+        // known at compile time: a choice in the innermost loop was measured to double its time
+        load_channels<CV>(query + b * query_pitch, Full ? CV * lanes<T> : count, q);
 #pragma GCC unroll 8
         for (int j = 0; j < K; ++j) {
           const Vec<T> a = splat(kernel[b * kernel_pitch + j]);
@@ -37,12 +39,12 @@ struct ScatterSweep {
       }
   }
 
-  // `count` channels, of which CV vectors are room for, of one result row, from all rows that are read by it.
-  template <int CV>
+  // One result row, from all rows that are read by it: CV vectors of channels, or (not Full) the first `count` of them.
+  template <int CV, bool Full>
   void row(const Reader* readers, int reader_count, T* result, int64_t count) const {
     Vec<T> acc[K][CV] = {}, left[K / 2][CV] = {};
     for (int64_t x = 0; x < width + K / 2; ++x) {
-      for (int n = 0; x < width && n < reader_count; ++n) targets<CV>(readers[n], x, count, acc);
+      for (int n = 0; x < width && n < reader_count; ++n) targets<Full>(readers[n], x, count, acc);
       const int64_t done = x - K / 2;
       if (done >= 0) store_channels<CV>(result + done * result_pitch, count, acc[0]);
       else copy(left[x], acc[0]);
@@ -58,19 +60,20 @@ struct ScatterSweep {
     }
   }
 
-  // The same for any number of channels: blocks of CV vectors, the last of as many as it needs.
+  // The same for any number of channels: blocks of CV vectors, then of fewer, then what is less than a vector.
   template <int CV = block_vectors>
   void row_of(const Reader* readers, int reader_count, T* result, int64_t channels) const {
     Reader block[K * K];
-    for (int64_t c = 0; c < channels; c += CV * lanes<T>) {
-      if constexpr (CV > 1)
-        if (channels - c <= (CV - 1) * lanes<T>) {
-          for (int n = 0; n < reader_count; ++n) block[n] = {readers[n].kernel, readers[n].query + c};
-          return row_of<CV - 1>(block, reader_count, result + c, channels - c);
-        }
-      for (int n = 0; n < reader_count; ++n) block[n] = {readers[n].kernel, readers[n].query + c};
-      row<CV>(block, reader_count, result + c, channels - c);
-    }
+    int64_t c = 0;
+    const auto at = [&](int64_t channel) {
+      for (int n = 0; n < reader_count; ++n) block[n] = {readers[n].kernel, readers[n].query + channel};
+      return static_cast<const Reader*>(block);
+    };
+    for (; c + CV * lanes<T> <= channels; c += CV * lanes<T>)
+      row<CV, true>(at(c), reader_count, result + c, CV * lanes<T>);
+    if (c == channels) return;
+    if constexpr (CV > 1) row_of<CV - 1>(at(c), reader_count, result + c, channels - c);
+    else row<1, false>(at(c), reader_count, result + c, channels - c);
   }
 
  private:
