@@ -58,11 +58,19 @@ def test_a_fractional_factor_decides_the_grid_as_in_torch(factor: float, size: i
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Upsample(scale_factor=factor, mode=mode), nn.Conv2d(4, 2, 3, 1, 1))
     x = torch.randn(1, 3, size, size)
     target = int(size * factor)
-    if target == size:
+    if target == size or (mode == "nearest" and target == 2 * size and factor != 2):
+        # torch's nearest takes short cuts here in some memory layouts and not in others; surgery leaves such sites.
         return
     before = copy.deepcopy(model)
     replace_upsamplers(model, "carafe", x, where="*", init_floor=1e-8)
     assert change(model(x), before(x)) <= 1e-4
+
+
+def test_an_axis_that_keeps_its_size_is_copied_whatever_the_factor() -> None:
+    x = torch.randn(1, 4, 7, 7)
+    module = AnchoredCARAFE(4, 2, compressed_channels=4, init_floor=1e-8)
+    expected = F.interpolate(x, scale_factor=1.1, mode="bilinear")
+    assert change(module.interpolate(x, (7, 7), "bilinear", False, (1 / 1.1, 1 / 1.1)), expected) <= 1e-5
 
 
 def test_where_takes_names_globs_groups_and_predicates() -> None:

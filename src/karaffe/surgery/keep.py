@@ -89,8 +89,9 @@ def axis_weights(
     if mode in LINEAR and align_corners:
         position = y * ((size - 1) / max(target - 1, 1))
     else:
-        # torch copies an axis that keeps its size, whatever the factor says.
-        ratio = size / target if step is None or size == target else step
+        # Linear modes of torch copy an axis that keeps its size, whatever the factor says; nearest modes do not.
+        copied = mode in LINEAR and size == target
+        ratio = size / target if step is None or copied else step
         position = (y * ratio).floor() if mode == "nearest" else (y + 0.5) * ratio
         if mode == "nearest-exact":
             position = position.floor()
