@@ -1,8 +1,8 @@
 """What a replaced network must still do, measured on networks that nobody here wrote, and the table of it.
 
-``python tests/surgery/conformance.py --write docs/surgery-conformance.md``, with ``src`` on the path, checks every network,
-each library in a process, and writes the table; names on the command line restrict it. Needs the environment of
-``make conformance-env``.
+``python tests/surgery/conformance.py --write docs/surgery-conformance.md``, with ``src`` on the path, checks every
+network, each library in a process, and writes the table; names on the command line restrict it. Needs the
+environment of ``make conformance-env``.
 """
 
 from __future__ import annotations
