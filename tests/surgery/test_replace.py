@@ -383,7 +383,9 @@ def test_keyword_inputs_and_options_reach_their_place() -> None:
     assert (upsampler.up_kernel, upsampler.compressed_channels) == (3, 5)
 
 
-@pytest.mark.parametrize("name", ["free-helper", "shared-upsample", "learned"])
+@pytest.mark.parametrize(
+    "name", ["free-helper", *(pytest.param(n, marks=pytest.mark.slow) for n in ("shared-upsample", "learned"))]
+)
 def test_inductor_in_inference_and_training(name: str) -> None:
     model, x, _ = build(name)
     replace_upsamplers(model, "carafe", x)
@@ -402,6 +404,7 @@ def test_inductor_in_inference_and_training(name: str) -> None:
     torch._dynamo.reset()
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("name", ["free-helper", "shared-upsample", "learned", "volume"])
 def test_onnx_gives_the_same(name: str) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
