@@ -160,10 +160,15 @@ def test_lists(capfd: pytest.CaptureFixture[str]) -> None:
     code, out, _ = karaffe(capfd, "upsamplers", "--json")
     assert code == 0
     carafe = next(entry for entry in json.loads(out) if entry["name"] == "carafe")
-    assert (carafe["parameters"], carafe["macs"]) == (74_148, 99_584)
+    assert (carafe["parameters"], carafe["macs_per_source_pixel"]) == (74_148, 99_584)
     code, out, _ = karaffe(capfd, "models", "--json")
     assert {"bicubic", "sharp"} <= {entry["name"] for entry in json.loads(out)}
     assert all(entry["licence"] for entry in json.loads(out))
+    code, out, _ = karaffe(capfd, "upsamplers", "--channels", 6, "--json")
+    unfit = {entry["name"] for entry in json.loads(out) if entry["parameters"] is None}
+    assert code == 0
+    assert "dysample" in unfit
+    assert "carafe" not in unfit
     for command in ("upsamplers", "models"):
         code, out, _ = karaffe(capfd, command)
         assert code == 0

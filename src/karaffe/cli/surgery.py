@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +10,7 @@ import torch
 import typer
 
 from karaffe.cli.common import Json, Seed, Threads, console, print_json, use_threads
+from karaffe.cli.factories import build_network, parse_shape
 from karaffe.errors import ArgumentError
 from karaffe.surgery import Report, Site, find_upsamplers, replace_upsamplers
 
@@ -42,8 +39,8 @@ def surgery(
     if save is not None and (upsampler is None or (save.exists() and not overwrite)):
         wrong = "needs --upsampler" if upsampler is None else "exists; --overwrite replaces it"
         raise ArgumentError(f"--save {save}: {wrong}")
-    example = tuple(torch.randn(_shape(text)) for text in inputs)
-    model = _build(factory)
+    example = tuple(torch.randn(parse_shape(text)) for text in inputs)
+    model = build_network(factory)
     if upsampler is None:
         sites = find_upsamplers(model, example)
         if as_json:
@@ -61,30 +58,6 @@ def surgery(
         print_json(_summary(report))
     else:
         console.print(report)
-
-
-def _shape(text: str) -> list[int]:
-    if not re.fullmatch(r"\d+(,\d+)*", text) or 0 in (sizes := [int(part) for part in text.split(",")]):
-        raise ArgumentError(f"--input must be positive sizes with commas, such as 1,3,512,512; got {text!r}")
-    return sizes
-
-
-def _build(factory: str) -> torch.nn.Module:
-    module_name, _, name = factory.partition(":")
-    if not module_name or not name:
-        raise ArgumentError(f"the network must be given as MODULE:FACTORY, such as my_nets:unet; got {factory!r}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        made: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            made = getattr(made, part)
-        model = made if isinstance(made, torch.nn.Module) else made()
-    except Exception as error:
-        raise ArgumentError(f"{factory!r} does not give a network: {type(error).__name__}: {error}") from error
-    if not isinstance(model, torch.nn.Module):
-        raise ArgumentError(f"{factory!r} gives a {type(model).__name__}, not a torch.nn.Module")
-    return model
 
 
 def _facts(site: Site) -> dict[str, Any]:
