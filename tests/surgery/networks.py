@@ -161,6 +161,60 @@ class Decorated(nn.Module):
         return self.head(y.relu()).mean((2, 3))
 
 
+def scaled(factor: float) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """A decorator with an argument: all its wrappers have one name."""
+
+    def decorate(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def wrapper(*args: Any, **kwargs: Any) -> Tensor:
+            return function(*args, **kwargs) * factor
+
+        return wrapper
+
+    return decorate
+
+
+@scaled(5.0)
+def unrelated(x: Tensor) -> Tensor:
+    return x
+
+
+@scaled(0.25)
+def small(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear")
+
+
+class DecoratedHelpers(nn.Module):
+    """Decorated helpers, all by one decorator with an argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 8, 3, 4, 1), nn.Conv2d(8, 4, 3, 1, 1)
+
+    @scaled(3.0)
+    def method(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x)
+        return self.head(small(y) + self.method(unrelated(y))).relu().mean((2, 3))
+
+
+class FrozenHelper(nn.Module):
+    """One of two maps is enlarged without gradients, by torch's own decorator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 8, 3, 4, 1), nn.Conv2d(8, 4, 3, 1, 1)
+
+    @torch.no_grad()
+    def frozen(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x)
+        return self.head(F.interpolate(y, scale_factor=2) + self.frozen(y)).relu().mean((2, 3))
+
+
 class Base(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -304,6 +358,7 @@ TRAPS: dict[str, tuple[type[nn.Module], int]] = {
     "sequential-owner": (SequentialOwner, 1),
     "decorated": (Decorated, 1),
     "super": (Derived, 1),
+    "decorated-helpers": (DecoratedHelpers, 2),
     "nested-owners": (NestedOwners, 4),
     "train-only": (TrainOnly, 1),
     "two-spellings": (TwoSpellings, 1),

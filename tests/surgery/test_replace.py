@@ -183,6 +183,16 @@ def test_sharing_is_as_asked() -> None:
     assert count("shared-upsample-one-width", False) == 2
 
 
+def test_a_helper_without_gradients_stays_without() -> None:
+    model, x = networks.FrozenHelper(), torch.randn(2, 3, 32, 32)
+    report = replace_upsamplers(model, "carafe", x)
+    assert len(report.replaced) == 2
+    model(x).sum().backward()
+    frozen = next(r for r in report.replaced if r.site.function.endswith("frozen"))
+    without = {id(p) for p in model.get_submodule(frozen.path).parameters()}
+    assert all((p.grad is None) == (id(p) in without) for p in report.new_parameters())
+
+
 def test_both_spellings_run_the_new_module() -> None:
     model, x, _ = build("two-spellings")
     odd = torch.randn(1, 3, 31, 31)

@@ -134,8 +134,9 @@ class Planner:
 
     def _sibling_edits(self, owner: type, edit: Edit) -> list[Edit]:
         functions: list[FunctionType] = []
-        for point in reversed(edit.points):
-            functions += find_path(point, owner, functions)
+        for place in range(len(edit.points) - 1, -1, -1):
+            after = edit.points[place - 1] if place else None
+            functions += find_path(edit.points[place], owner, functions, after)
         inner, *outer = edit.points
         calls = siblings(functions[-1].__code__, inner.call)
         return [replace(edit, points=(replace(inner, call=call), *outer)) for call in calls]

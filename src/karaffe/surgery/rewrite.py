@@ -78,7 +78,8 @@ def _rewrite_level(
     owner: type, edits: list[Edit], nearby: list[FunctionType], *, entry: bool
 ) -> tuple[list[FunctionType], FunctionType]:
     """The function that the outermost point of all ``edits`` names, and its rewritten copy."""
-    path = find_path(edits[0].points[-1], owner, nearby)
+    points = edits[0].points
+    path = find_path(points[-1], owner, nearby, points[-2] if len(points) > 1 else None)
     direct: dict[int, Edit] = {}
     through: dict[int, list[Edit]] = {}
     for edit in edits:
@@ -90,7 +91,9 @@ def _rewrite_level(
     helpers: dict[int, tuple[str, FunctionType]] = {}
     for number, group in through.items():
         inner_path, inner_copy = _rewrite_level(owner, group, [*nearby, *path], entry=False)
-        wrapped = rewrapped(inner_path, inner_copy) if len(inner_path) == 1 else inner_copy
+        # A wrapper that is among the callers has its own copy; one that is not, as torch's no_grad, is rebuilt.
+        copied = any(f.__code__ is path[-1].__code__ for f in inner_path[:-1])
+        wrapped = inner_copy if copied else rewrapped(inner_path, inner_copy)
         helpers[number] = (f"__karaffe_helper_{number}__", wrapped)
     return path, _rewritten(path[-1], direct, helpers, entry=entry)
 

@@ -123,20 +123,27 @@ def forward_attribute(cls: type) -> Any:
     return next(vars(base)["forward"] for base in cls.__mro__ if "forward" in vars(base))
 
 
-def find_path(point: CallPoint, owner: type, nearby: list[FunctionType]) -> list[FunctionType]:
+def find_path(
+    point: CallPoint, owner: type, nearby: list[FunctionType], inner: CallPoint | None = None
+) -> list[FunctionType]:
     """The function that ``point`` names with the wrappers around it, outermost first.
 
-    Looked for in the owner's classes, in the closures of the functions that call it, then in its module.
+    Looked for in the owner's classes, in the closures of the functions that call it, then in its module. A decorator
+    makes wrappers of one name for all it decorates: the one that holds the function of ``inner`` comes first.
 
     Raises:
         SurgeryError: it is not there, or its text is no longer what it was.
     """
 
-    def wanted(function: FunctionType) -> bool:
-        return function.__code__.co_qualname == point.function and function.__globals__.get("__name__") == point.module
+    def leads_on(function: FunctionType) -> bool:
+        return named(function, point) and (
+            inner is None or closure_path(function, lambda f: named(f, inner)) is not None
+        )
 
     places: list[Any] = [attribute for _, _, attribute in class_functions(owner)] + list(nearby)
-    path = _first_path(places, wanted) or _first_path(_module_functions(point.module), wanted)
+    path = None
+    for wanted in (leads_on, lambda f: named(f, point)):
+        path = path or _first_path(places, wanted) or _first_path(_module_functions(point.module), wanted)
     if path is None:
         raise SurgeryError(f"{point.module}.{point.function}, whose calls were replaced, is no longer there")
     if digest(path[-1].__code__) != point.digest:
@@ -145,6 +152,11 @@ def find_path(point: CallPoint, owner: type, nearby: list[FunctionType]) -> list
             "replace again and load the state_dict"
         )
     return path
+
+
+def named(function: FunctionType, point: CallPoint) -> bool:
+    """Whether ``point`` is in a function of this name, in this module."""
+    return function.__code__.co_qualname == point.function and function.__globals__.get("__name__") == point.module
 
 
 def _first_path(places: Any, wanted: Callable[[FunctionType], bool]) -> list[FunctionType] | None:
