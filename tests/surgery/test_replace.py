@@ -73,6 +73,23 @@ def test_an_axis_that_keeps_its_size_is_copied_whatever_the_factor() -> None:
     assert change(module.interpolate(x, (7, 7), "bilinear", False, (1 / 1.1, 1 / 1.1)), expected) <= 1e-5
 
 
+def test_a_site_that_would_change_its_map_is_left() -> None:
+    """torch's nearest ignores the factor where the size doubles exactly; the prior would not."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Upsample(scale_factor=2.1), nn.Conv2d(4, 2, 3, 1, 1))
+    x = torch.randn(1, 3, 8, 8)
+    with pytest.raises(SurgeryError, match=r"it changes the map by .* of its range, more than 2\.0e-03"):
+        replace_upsamplers(model, "carafe", x, where="*")
+    report = replace_upsamplers(model, "carafe", x, where="*", verify=False)
+    assert report.replaced
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_new_modules_are_in_the_mode_of_their_host(training: bool) -> None:
+    model, x, _ = build("free-helper")
+    replace_upsamplers(model.train(training), "carafe", x)
+    assert {m.training for m in model.modules()} == {training}
+
+
 def test_where_takes_names_globs_groups_and_predicates() -> None:
     def names(where: Any) -> list[str]:
         model, x, _ = build("nested-owners")

@@ -57,7 +57,7 @@ class Placement:
             host._modules[CHILD] = self.module
         for (owner, _), cls in zip(changed, classes, strict=True):
             owner.__class__ = cls
-        self.module.train(host.training)
+        host._modules[CHILD].train(host.training)  # type: ignore[union-attr]
 
     def remove(self, model: nn.Module, others: list[Placement]) -> None:
         """Leave the network; ``others`` stay, with the edits they share with this one."""

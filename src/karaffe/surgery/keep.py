@@ -101,5 +101,5 @@ def axis_weights(
     position = position.clamp(max=size - 1)
     taps = torch.arange(kernel_size, device=like.device) - (kernel_size - 1) // 2
     reads = source_index(size, target, alignment, like.device) + taps[:, None]
-    inside = (reads >= 0) & (reads < size)
-    return (1 - (position - reads).abs()).clamp(min=0) * inside
+    # The position is inside the map, so that a tap outside is at least 1 away: its weight is zero.
+    return (1 - (position - reads).abs()).clamp(min=0)

@@ -101,7 +101,7 @@ def replace_upsamplers(
     except BaseException:
         _remove_all(model, kept)
         raise
-    if init == "keep" and change > tolerance:
+    if verify and init == "keep" and change > tolerance:
         warnings.warn(
             f"every replaced site keeps its map within {tolerance:.0e}, but the network's output changes by "
             f"{change:.1e}: it amplifies small differences; a smaller init_floor brings it nearer",
