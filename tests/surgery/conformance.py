@@ -35,6 +35,7 @@ from karaffe.surgery import (
     replace_upsamplers,
     restore_upsamplers,
 )
+from karaffe.surgery.plan import GROUPS
 from karaffe.surgery.probe import tensors_in
 from karaffe.surgery.verify import output_change
 
@@ -84,11 +85,13 @@ class Checks:
         self.types = [type(m) for m in self.model.modules()]
         self.original = build(name)
         outputs(self.original)
-        self.sites = [s for s in find_upsamplers(self.model, self.example) if s.role == "feature"]
+        sites = find_upsamplers(self.model, self.example)
+        self.where = "features" if any(s.role == "feature" for s in sites) else "all"
+        self.sites = [s for s in sites if s.role in GROUPS[self.where]]
         self.report: Report | None = None
 
     def replace(self, **options: Any) -> str:
-        self.report = replace_upsamplers(self.model, "carafe", self.example, **options)
+        self.report = replace_upsamplers(self.model, "carafe", self.example, where=self.where, **options)
         return f"{len(self.report.replaced)}"
 
     def output_kept(self) -> str:
@@ -264,7 +267,8 @@ def document(rows: dict[str, dict[str, str]], versions: str) -> str:
     out.write("# Networks that surgery is tested on\n\n")
     out.write(
         "Written by `tests/surgery/conformance.py`; nothing here is entered by hand. Every network has random "
-        'weights; `replace_upsamplers(model, "carafe", example)` replaces the upsampling of its features.\n\n'
+        'weights; `replace_upsamplers(model, "carafe", example)` replaces the upsampling of its features '
+        "(where a network has none of those, of its logits and pooled maps).\n\n"
         f"**{replaced} of {found} sites replaced in {len(rows)} networks.** Output kept: largest relative change on "
         "two input sizes. Compiles: `torch.compile(fullgraph=True)`; exports: `torch.export`; ONNX: run by "
         "onnxruntime and compared. “As the original”: the untouched network cannot do it either. Trains, “m of n”: the "
