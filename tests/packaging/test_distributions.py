@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -56,7 +57,7 @@ def wheel(sources: Path) -> Path:
 
 
 def installed(wheel: Path, folder: Path) -> Path:
-    """The wheel unpacked as pip would, to be put first on the path of this environment's Python."""
+    """The wheel unpacked as pip would, to be put before this environment's packages."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     return folder
@@ -71,7 +72,9 @@ def imported(folder: Path) -> str:
         "print('file', karaffe.__file__); print('shape', tuple(out.shape))\n"
         "print('cpu', {b.name: b.reason for b in karaffe.ops.backends()}['cpu'])\n"
     )
-    return run(sys.executable, "-c", program, cwd=folder, environment={"PYTHONPATH": str(folder)})
+    # -S: an editable installation's import hook would come before any path
+    path = os.pathsep.join([str(folder), sysconfig.get_path("purelib")])
+    return run(sys.executable, "-S", "-c", program, cwd=folder, environment={"PYTHONPATH": path})
 
 
 def test_wheel_contents(wheel: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,13 @@ HEAVY += ["triton", "skimage", "onnx", "tqdm"]
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What import-linter says of the package in ``folder``; -S keeps an editable installation's hook away."""
+    program = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+    path = os.pathsep.join([str(folder), sysconfig.get_path("purelib")])
     return subprocess.run(
-        [
-            str(Path(sys.executable).with_name("lint-imports")),
-            "--config",
-            str(REPOSITORY / "pyproject.toml"),
-            "--no-cache",
-        ],
+        [sys.executable, "-S", "-c", program, "--config", str(REPOSITORY / "pyproject.toml"), "--no-cache"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
+        env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,
