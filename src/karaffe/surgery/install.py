@@ -60,14 +60,14 @@ class Placement:
         host._modules[CHILD].train(host.training)  # type: ignore[union-attr]
 
     def remove(self, model: nn.Module, others: list[Placement]) -> None:
-        """Leave the network; ``others`` stay, with the edits they share with this one."""
+        """Leave the network, if in it; ``others`` stay, with the edits they share with this one."""
         host = model.get_submodule(self.host)
-        if not self.key:
+        child = host._modules.get(CHILD)
+        if child is self.module:
             restore_module(host)
-        else:
-            children: nn.ModuleDict = host._modules[CHILD]  # type: ignore[assignment]
-            del children[self.key]
-            if not len(children):
+        elif self.key and child is not None and child._modules.get(self.key) is self.module:
+            del child._modules[self.key]
+            if not child._modules:
                 del host._modules[CHILD]
         kept = {(path, edit) for other in others for path, edits in other.edits.items() for edit in edits}
         for path, edits in self.edits.items():

@@ -8,13 +8,14 @@ from typing import Any
 from torch import nn
 
 from karaffe.errors import ArgumentError, SurgeryError
-from karaffe.surgery.examples import read_examples
+from karaffe.surgery.examples import Baseline, read_examples
 from karaffe.surgery.find import observe
 from karaffe.surgery.install import Placement
 from karaffe.surgery.make import Method, Recipe
 from karaffe.surgery.plan import Planner, Where, select
 from karaffe.surgery.report import Left, Replaced, Report
 from karaffe.surgery.scan import unreached_calls
+from karaffe.surgery.site import Site
 from karaffe.surgery.subclass import CHILD, is_replaced
 from karaffe.surgery.verify import final_change, multiply_adds, parameter_count, tensor_device, verified
 
@@ -86,21 +87,7 @@ def replace_upsamplers(
     parameters, cost = parameter_count(model), multiply_adds(model, examples[0])
     planner = Planner(model, recipe, guide, share)
     planner.plan(select(sites, where))
-    for placement in planner.placements:
-        device, dtype = tensor_device(model.get_submodule(placement.host), model)
-        placement.module.to(device, dtype)
-    kept, dropped = _install(model, planner.placements)
-    try:
-        if verify:
-            kept, more = verified(model, before, kept, keep=init == "keep", tolerance=tolerance)
-            dropped += more
-        left = planner.left + [(site, reason) for placement, reason in dropped for site in placement.sites]
-        if not kept:
-            raise SurgeryError("nothing could be replaced: " + "; ".join(f"{s.name}: {why}" for s, why in left))
-        change = final_change(model, before)
-    except BaseException:
-        _remove_all(model, kept)
-        raise
+    kept, dropped, change = _perform(model, planner, before, verify)
     if verify and init == "keep" and change > tolerance:
         warnings.warn(
             f"every replaced site keeps its map within {tolerance:.0e}, but the network's output changes by "
@@ -110,7 +97,7 @@ def replace_upsamplers(
     return Report(
         model,
         tuple(Replaced(site, p.path, p.start, p.guide) for p in kept for site in p.sites),
-        tuple(Left(site, reason) for site, reason in left),
+        tuple(Left(site, reason) for site, reason in planner.left + dropped),
         tuple(unreached),
         change,
         (parameters, parameter_count(model)),
@@ -118,10 +105,36 @@ def replace_upsamplers(
     )
 
 
+def _perform(
+    model: nn.Module, planner: Planner, before: list[Baseline], verify: bool
+) -> tuple[list[Placement], list[tuple[Site, str]], float]:
+    """Install what is planned; return what holds, what does not and why, and the change of the output.
+
+    Raises:
+        SurgeryError: nothing holds, or the network fails; it is what it was then.
+    """
+    kept, dropped = _install(model, planner.placements)
+    try:
+        if verify:
+            recipe = planner.recipe
+            kept, more = verified(model, before, kept, keep=recipe.init == "keep", tolerance=recipe.tolerance)
+            dropped += more
+        left = [(site, reason) for placement, reason in dropped for site in placement.sites]
+        if not kept:
+            reasons = "; ".join(f"{site.name}: {why}" for site, why in planner.left + left)
+            raise SurgeryError(f"nothing could be replaced: {reasons}")
+        return kept, left, final_change(model, before)
+    except BaseException:
+        _remove_all(model, planner.placements)
+        raise
+
+
 def _install(model: nn.Module, placements: list[Placement]) -> tuple[list[Placement], list[tuple[Placement, str]]]:
     kept: list[Placement] = []
     dropped: list[tuple[Placement, str]] = []
     for placement in placements:
+        device, dtype = tensor_device(model.get_submodule(placement.host), model)
+        placement.module.to(device, dtype)
         try:
             placement.install(model)
             kept.append(placement)
@@ -134,11 +147,8 @@ def _install(model: nn.Module, placements: list[Placement]) -> tuple[list[Placem
 
 
 def _remove_all(model: nn.Module, placements: list[Placement]) -> None:
-    remaining = list(placements)
-    while remaining:
-        placement = remaining.pop()
-        if CHILD in model.get_submodule(placement.host)._modules:
-            placement.remove(model, remaining)
+    for placement in placements:
+        placement.remove(model, [])
 
 
 def load_original_state_dict(model: nn.Module, state_dict: dict[str, Any]) -> None:
