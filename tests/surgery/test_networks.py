@@ -13,6 +13,7 @@ import torch
 from thirdparty import NETWORKS
 
 import conformance
+from karaffe.surgery import replace_upsamplers
 
 # One of each library, and each trap that only they have; the whole table is for `make test-all`.
 HANDFUL = (
@@ -67,3 +68,28 @@ def test_what_torch_makes_of_it(checks: conformance.Checks) -> None:
     checks.replace(verify=False)
     for check in (checks.compiles, checks.exports, checks.onnx):
         assert checks.attempt(check, True) in ("✓", "– as the original")
+
+
+@pytest.mark.parametrize(
+    ("name", "guided", "left"),
+    [
+        ("smp.Unet", 4, 1),
+        ("torchvision.resnet18_fpn", 3, 0),
+        pytest.param("smp.UnetPlusPlus", 10, 1, marks=pytest.mark.slow),
+        pytest.param("transformers.MaskFormer", 3, 0, marks=pytest.mark.slow),
+        pytest.param("transformers.Mask2Former", 1, 0, marks=pytest.mark.slow),
+    ],
+)
+def test_guided_methods_find_the_skip_in_code_nobody_here_wrote(name: str, guided: int, left: int) -> None:
+    if not conformance.available(name):
+        pytest.skip(f"{conformance.LIBRARY[name]} is in the environment of `make conformance-env`")
+    conformance.prepare()
+    checks = conformance.Checks(name)
+    report = replace_upsamplers(checks.model, "fade", checks.example)
+    checks.report = report
+    assert len([entry for entry in report.replaced if entry.guide]) == guided
+    assert ["needs a guide" in entry.reason for entry in report.left] == [True] * left
+    checks.output_kept()
+    checks.state_kept()
+    assert checks.trains() == "✓"
+    checks.restored()
