@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -34,6 +35,22 @@ def parse_tile(value: str) -> int | Literal["auto"]:
     if not value.isdecimal():
         raise ArgumentError(f"--tile must be 'auto', 0 for the whole image, or source pixels a side; got {value!r}")
     return int(value)
+
+
+def names(text: str, option: str) -> list[str]:
+    """The names between commas, at least one."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise ArgumentError(f"{option} must name at least one; got {text!r}")
+    return found
+
+
+def labelled(text: str) -> tuple[str, Path]:
+    """``LABEL=FOLDER`` as its two parts."""
+    label, _, folder = text.partition("=")
+    if not label or not folder:
+        raise ArgumentError(f"--images must be LABEL=FOLDER; got {text!r}")
+    return label, Path(folder)
 
 
 def existing_results(overwrite: bool, skip_existing: bool) -> Literal["refuse", "overwrite", "skip"]:

@@ -14,12 +14,13 @@ from karaffe.cli.common import (
     Tile,
     console,
     errors_console,
+    labelled,
+    names,
     parse_tile,
     print_json,
     table,
     use_threads,
 )
-from karaffe.cli.evaluate import labelled, names
 from karaffe.evaluation import Comparison, Look
 from karaffe.evaluation import compare as compare_images
 

@@ -16,12 +16,13 @@ from karaffe.cli.common import (
     console,
     count,
     errors_console,
+    labelled,
+    names,
     parse_tile,
     print_json,
     table,
     use_threads,
 )
-from karaffe.errors import ArgumentError
 from karaffe.evaluation import Evaluation, evaluate_sr
 
 app = typer.Typer(help="Measure networks on pictures, in the papers' protocol.")
@@ -71,22 +72,6 @@ def sr(
         _tell(result)
     if result.failures:
         raise typer.Exit(1)
-
-
-def names(text: str, option: str) -> list[str]:
-    """The names between commas, at least one."""
-    found = [name.strip() for name in text.split(",") if name.strip()]
-    if not found:
-        raise ArgumentError(f"{option} must name at least one; got {text!r}")
-    return found
-
-
-def labelled(text: str) -> tuple[str, Path]:
-    """``LABEL=FOLDER`` as its two parts."""
-    label, _, folder = text.partition("=")
-    if not label or not folder:
-        raise ArgumentError(f"--images must be LABEL=FOLDER; got {text!r}")
-    return label, Path(folder)
 
 
 def _tell(result: Evaluation) -> None:
