@@ -162,6 +162,12 @@ def test_it_takes_other_dtypes_and_modes(name: str) -> None:
     before = before.float()
     half = copy.deepcopy(model).to(torch.bfloat16)(x.to(torch.bfloat16))
     assert change(half.float(), before(x)) <= 0.2
+    trained = copy.deepcopy(model).half().train()
+    result = trained(x.half())
+    assert result.dtype is torch.float16
+    assert change(result.float(), before(x)) <= 0.02
+    result.float().square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained.parameters())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert change(model(x).float(), before(x).float()) <= 0.1
     from torch.utils.checkpoint import checkpoint
