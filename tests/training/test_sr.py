@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 from karaffe.errors import ArgumentError, FileError, TrainingError
 from karaffe.models import create_model, load_weights, save_weights
 from karaffe.training import train_sr
+from karaffe.training.base import learning_rate
 from karaffe.training.config import OptimisationSection
 from karaffe.training.data import PatchSampler
-from karaffe.training.module import learning_rate
 from karaffe.training.run import Run
 
 SCRIPT = """

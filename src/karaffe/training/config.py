@@ -1,16 +1,18 @@
-"""The configuration of a super-resolution training: a TOML file, checked before anything runs."""
+"""Configurations of trainings: TOML files, checked before anything runs."""
 
 from __future__ import annotations
 
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from karaffe.errors import ArgumentError, FileError
 from karaffe.models import describe_model
+
+Config = TypeVar("Config", bound="Section")
 
 
 class Section(BaseModel):
@@ -55,11 +57,9 @@ class DataSection(Section):
 
 
 class OptimisationSection(Section):
-    """Adam on L1 or L2 over the luma, with a linear warm-up and a cosine to zero.
+    """Adam with a linear warm-up and a cosine to zero.
 
     ``cooldown``: the last so many steps are the cosine, those before have a constant rate; 0: all of them.
-    ``expansion`` > 0 trains every 3x3 convolution as a product of two matrices with that inner width, which is
-    multiplied out again for the result (collapsible blocks: Bhardwaj et al., *SESR*, MLSys 2022, section 3).
     ``ema``: decay of the running mean of the weights, which is what is measured and kept.
     """
 
@@ -68,11 +68,20 @@ class OptimisationSection(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     warmup: Annotated[int, Field(ge=0)] = 200
     cooldown: Annotated[int, Field(ge=0)] = 0
-    loss: Literal["l1", "l2"] = "l1"
     clip: Annotated[float, Field(gt=0)] = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    expansion: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
+class SROptimisationSection(OptimisationSection):
+    """As :class:`OptimisationSection`, on L1 or L2 over the luma.
+
+    ``expansion`` > 0 trains every 3x3 convolution as a product of two matrices with that inner width, which is
+    multiplied out again for the result (collapsible blocks: Bhardwaj et al., *SESR*, MLSys 2022, section 3).
+    """
+
+    loss: Literal["l1", "l2"] = "l1"
+    expansion: Annotated[int, Field(ge=0)] = 0
 
 
 class RunSection(Section):
@@ -96,18 +105,18 @@ class SRConfig(Section):
 
     model: ModelSection
     data: DataSection
-    optimisation: OptimisationSection
+    optimisation: SROptimisationSection
     run: RunSection = RunSection()
 
 
-def parse_config(text: str, source: str) -> SRConfig:
-    """Read TOML ``text``; ``source`` names it in errors.
+def parse_config(text: str, source: str, kind: type[Config] = SRConfig) -> Config:  # type: ignore[assignment]
+    """Read TOML ``text`` as a configuration of some ``kind``; ``source`` names it in errors.
 
     Raises:
         ArgumentError: not TOML, or a value that is not accepted; every offending key is listed.
     """
     try:
-        return SRConfig.model_validate(tomllib.loads(text))
+        return kind.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise ArgumentError(f"{source} is not valid TOML: {error}") from error
     except ValidationError as error:
@@ -118,8 +127,8 @@ def parse_config(text: str, source: str) -> SRConfig:
         raise ArgumentError("\n".join([f"{source}:", *lines])) from error
 
 
-def load_config(path: str | os.PathLike[str]) -> SRConfig:
-    """Read a configuration file.
+def load_config(path: str | os.PathLike[str], kind: type[Config] = SRConfig) -> Config:  # type: ignore[assignment]
+    """Read a configuration file of some ``kind``.
 
     Raises:
         FileError: the file cannot be read.
@@ -129,7 +138,7 @@ def load_config(path: str | os.PathLike[str]) -> SRConfig:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"cannot read configuration {path}: {error}") from error
-    return parse_config(text, str(path))
+    return parse_config(text, str(path), kind)
 
 
 def _short(value: object) -> str:

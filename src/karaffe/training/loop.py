@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,13 +14,11 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from karaffe.training.data import PatchSampler
-
 
 class Steps(IterableDataset[tuple[int, Tensor, Tensor]]):
     """The batches of steps ``start`` to ``stop``, each with its number."""
 
-    def __init__(self, sampler: PatchSampler, start: int, stop: int) -> None:
+    def __init__(self, sampler: Callable[[int], tuple[Tensor, Tensor]], start: int, stop: int) -> None:
         self.sampler, self.start, self.stop = sampler, start, stop
 
     def __iter__(self) -> Iterator[tuple[int, Tensor, Tensor]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from karaffe.errors import ArgumentError
-from karaffe.training.config import load_config, parse_config
+from karaffe.training.config import SRConfig, load_config, parse_config
 from karaffe.training.module import SRTraining
 from karaffe.training.run import Run
 
@@ -56,7 +56,7 @@ def train_sr(
     if (config is None) == (resume is None):
         raise ArgumentError(f"give either config or resume; got {config=}, {resume=}")
     if config is not None:
-        settings = load_config(config)
+        settings: SRConfig = load_config(config)
         run = None
     else:
         run = Run.open(Path(resume or ""))
@@ -66,5 +66,5 @@ def train_sr(
     if run is None:
         path = Path(os.fspath(config or ""))
         run = Run.create(Path(runs) / (name or path.stem), path.read_text(encoding="utf-8"))
-    value = training.fit(run, progress=progress)
+    value = training.fit(run, progress=progress)["psnr"]
     return TrainingResult(run.folder, run.weights_path, value, settings.optimisation.steps)
