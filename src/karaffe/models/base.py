@@ -21,7 +21,11 @@ class SuperResolver(nn.Module, ABC):
 
     Attributes:
         scale, halo: as given.
+        window_radius: a promise that a network of convex kernels makes: a target lies between the smallest and the
+            largest source value of at most this many pixels around its own. ``None``: no such promise.
     """
+
+    window_radius: int | None = None
 
     def __init__(self, scale: int, halo: int) -> None:
         super().__init__()

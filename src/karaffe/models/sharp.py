@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from karaffe.errors import ArgumentError
 from karaffe.models.base import SuperResolver
+from karaffe.models.strips import in_strips
 from karaffe.ops import reassemble
 from karaffe.upsamplers.resampling import resample_weights
 
@@ -92,23 +93,32 @@ class Sharp(SuperResolver):
         nn.init.zeros_(self.head.get_parameter("bias"))
 
     def kernels(self, luma: Tensor) -> Tensor:
-        """Predict the kernels of ``luma (N, 1, H, W)``: ``(N, scale² · kernel_size², H, W)``, sub-pixel-major.
+        """Predict the kernels of ``luma (N, 1, H, W)``: ``(N, scale² · kernel_size², H, W)``, sub-pixel-major."""
+        return F.conv2d(self._features(luma).contiguous(), *self._head())
 
-        That the taps sum to one, and that the first layer sums to zero, is put on the weights: it costs nothing an
-        image.
-        """
+    def enlarge(self, x: Tensor) -> Tensor:
+        weight, bias = self._head()
+
+        def reassembled(image: Tensor, features: Tensor) -> Tensor:
+            # The kernels are read tap by tap: planes are the layout for that.
+            kernels = F.conv2d(features.contiguous(), weight, bias)
+            return reassemble_subpixels(image, kernels, self.scale, self.kernel_size)
+
+        return in_strips(reassembled, x, self._features(to_luma(x)), self.kernel_size // 2)
+
+    def _features(self, luma: Tensor) -> Tensor:
+        """Return the trunk's features, channels last. The first layer is put to zero sum: that costs nothing."""
         margin = FIRST_KERNEL // 2
         weight = self.first.weight - self.first.weight.mean((1, 2, 3), keepdim=True)
         x = F.pad(luma, (margin,) * 4, mode="replicate").contiguous(memory_format=torch.channels_last)
-        x = first = F.relu(F.conv2d(x, weight, self.first.bias))
+        x = first = F.relu_(F.conv2d(x, weight, self.first.bias))
         for layer in self.trunk:
-            x = F.relu(layer(x))
+            x = F.relu_(layer(x))
+        return x + first
+
+    def _head(self) -> tuple[Tensor, Tensor]:
+        """Return the head's weight and bias, put to zero sum over the taps, bicubic kernels added."""
         weight = self.head.weight.unflatten(0, self.base.shape)
         bias = self.head.get_parameter("bias").unflatten(0, self.base.shape)
         weight = (weight - weight.mean(1, keepdim=True)).flatten(0, 1)
-        bias = (bias - bias.mean(1, keepdim=True) + self.base).flatten()
-        # The kernels are read tap by tap: planes are the layout for that.
-        return F.conv2d((x + first).contiguous(), weight, bias)
-
-    def enlarge(self, x: Tensor) -> Tensor:
-        return reassemble_subpixels(x, self.kernels(to_luma(x)), self.scale, self.kernel_size)
+        return weight, (bias - bias.mean(1, keepdim=True) + self.base).flatten()
