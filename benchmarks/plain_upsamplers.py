@@ -18,6 +18,7 @@ from karaffe import ops
 from karaffe.upsamplers import CARAFE, FADE, SAPA, CARAFEDown, DySample, SAPADeform, Upsampler
 from karaffe.upsamplers.carafe_down import reassemble_strided
 from karaffe.upsamplers.sampling import sample
+from karaffe.upsamplers.sapa_deform import attend_at
 
 K, S = 5, 2
 
@@ -87,6 +88,22 @@ def our_dysample(x: Tensor, position: Tensor) -> Tensor:
     return sample(x, position, "replicate")
 
 
+def plain_points(query: Tensor, key: Tensor, value: Tensor, positions: Tensor) -> Tensor:
+    """All points sampled at once."""
+    points, height = positions.shape[1], query.shape[2]
+    position = positions.transpose(1, 2).flatten(2, 3)
+
+    def sampled(v: Tensor) -> Tensor:
+        return F.grid_sample(v, pixel_grid(position, v), align_corners=False).unflatten(2, (points, height))
+
+    weights = (query[:, :, None] * sampled(key)).sum(1, keepdim=True).softmax(2)
+    return (weights * sampled(value)).sum(2)
+
+
+def our_points(query: Tensor, key: Tensor, value: Tensor, positions: Tensor) -> Tensor:
+    return attend_at(query, key, value, positions, "zeros")
+
+
 @dataclass(frozen=True)
 class Resampling:
     """One method's resampling, ours and the plain way, on the tensors that ``prepare`` makes."""
@@ -126,6 +143,15 @@ def dysample_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ..
     return x.reshape(-1, x.shape[1] // m.groups, *x.shape[2:]), position
 
 
+def point_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ...]:
+    """One group's channels after another, and the positions of each."""
+    assert isinstance(m, SAPADeform)
+    grid = torch.meshgrid(*(torch.arange(S * n) // S for n in x.shape[2:]), indexing="ij")
+    positions = (m.offsets(x) + torch.stack(grid[::-1])).flatten(0, 1)
+    query, key, value = (v.reshape(-1, v.shape[1] // m.groups, *v.shape[2:]) for v in (m.q(guide), m.k(x), x))
+    return query, key, value, positions
+
+
 RESAMPLINGS = {
     "carafe": Resampling(plain_carafe, our_carafe, carafe_tensors, "unfold"),
     "carafe-down": Resampling(plain_down, our_down, down_tensors, "unfold"),
@@ -133,39 +159,29 @@ RESAMPLINGS = {
     "fade": Resampling(plain_fade, our_fade, fade_tensors, "unfold"),
     "fade-lite": Resampling(plain_fade, our_fade, fade_tensors, "unfold"),
     "dysample": Resampling(plain_dysample, our_dysample, dysample_tensors, "grid_sample"),
+    "sapa-d": Resampling(plain_points, our_points, point_tensors, "grid_sample"),
+}
+
+
+KINDS = {
+    "carafe": CARAFE,
+    "carafe-down": CARAFEDown,
+    "sapa": SAPA,
+    "sapa-d": SAPADeform,
+    "fade": FADE,
+    "dysample": DySample,
 }
 
 
 def plain_module(m: Upsampler, x: Tensor, guide: Tensor) -> Tensor | None:
     """The whole module with its resampling the plain way, or nothing where there is no other way."""
-    if isinstance(m, SAPADeform):
-        return plain_sapa_deform(m, x, guide)
-    for name, kind in (("carafe", CARAFE), ("sapa", SAPA), ("fade", FADE), ("carafe-down", CARAFEDown)):
-        if isinstance(m, kind):
-            tensors = RESAMPLINGS[name].prepare(m, x, guide)
-            y = RESAMPLINGS[name].plain(*tensors)
-            if isinstance(m, FADE) and m.gate_generator is not None:
-                gate = F.interpolate(m.gate_generator.conv(x), scale_factor=S).sigmoid()
-                y = gate * guide + (1 - gate) * y
-            return y
-    if isinstance(m, DySample):
-        y = plain_dysample(*dysample_tensors(m, x, guide))
-        return y.reshape(*x.shape[:2], *(S * n for n in x.shape[2:]))
-    return None
-
-
-def plain_sapa_deform(m: SAPADeform, x: Tensor, guide: Tensor) -> Tensor:
-    """All points sampled at once."""
-    n, c, height, width = x.shape
-    groups, points = m.groups, m.num_point
-    places = F.pixel_shuffle(m.offset(x), S).unflatten(1, (groups, points, 2))
-    grid = torch.meshgrid(*(torch.arange(S * v) // S for v in (height, width)), indexing="ij")
-    position = (places + torch.stack(grid[::-1])).flatten(0, 1).transpose(1, 2).flatten(2, 3)
-
-    def sampled(v: Tensor) -> Tensor:
-        v = v.reshape(n * groups, -1, height, width)
-        return F.grid_sample(v, pixel_grid(position, v), align_corners=False).unflatten(2, (points, S * height))
-
-    query = m.q(guide).reshape(n * groups, -1, 1, S * height, S * width)
-    weights = (query * sampled(m.k(x))).sum(1, keepdim=True).softmax(2)
-    return (weights * sampled(x)).sum(2).reshape(n, c, S * height, S * width)
+    parts = next((RESAMPLINGS[name] for name, kind in KINDS.items() if isinstance(m, kind)), None)
+    if parts is None:
+        return None
+    y = parts.plain(*parts.prepare(m, x, guide))
+    if isinstance(m, DySample | SAPADeform):
+        return y.reshape(*x.shape[:2], *y.shape[2:])
+    if isinstance(m, FADE) and m.gate_generator is not None:
+        gate = F.interpolate(m.gate_generator.conv(x), scale_factor=S).sigmoid()
+        y = gate * guide + (1 - gate) * y
+    return y

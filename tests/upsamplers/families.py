@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from karaffe.upsamplers import (
-    CARAFEDown,
     DySample,
     MaxUnpool,
     SAPADeform,
@@ -128,10 +127,6 @@ def sampling_macs(module: Upsampler, sizes: tuple[int, ...]) -> int:
     if isinstance(module, SAPADeform):
         width = module.groups * module.embedding_dim + CHANNELS
         return targets * 5 * module.num_point * width
-    if isinstance(module, CARAFEDown):
-        # Split into phases, 5 taps an axis are computed as 6, of which one is zero.
-        axes = len(sizes)
-        return (5**axes - 6**axes) * CHANNELS * math.prod((n + 1) // 2 for n in sizes)
     return 0
 
 

@@ -131,48 +131,11 @@ def reassemble_strided(
 ) -> Tensor:
     """Reassembly centred on source pixel ``s * p``: ``(N, C, *sizes)`` and ``(N, groups * taps, *targets)``.
 
-    The source's phases (every s-th pixel, from each of s starts) are taken apart and become channel groups. Tap ``a``
-    reads phase ``a mod s`` at ``floor(a / s)``, so that all is a reassembly at the target's resolution, which has a
-    fast path; its groups are summed.
+    Of a source of ``s * H'`` pixels target y reads the window centred on ``floor(y * H / H') = s * y``; a shorter one
+    is continued as its border says, which changes no tap.
     """
-    dims, radius, targets = len(factors), kernel_size // 2, kernels.shape[2:]
-    reach = [-(-radius // s) for s in factors]
-    margin = reach if padding_mode == "replicate" else [0] * dims
-    before = [m * s for m, s in zip(margin, factors, strict=True)]
-    after = [(t + m) * s - n for t, m, s, n in zip(targets, margin, factors, x.shape[2:], strict=True)]
-    mode = "replicate" if padding_mode == "replicate" else "constant"
-    if any(before) or any(after):
-        x = F.pad(x, [p for pair in zip(reversed(before), reversed(after), strict=True) for p in pair], mode=mode)
-        kernels = F.pad(kernels, [m for m in reversed(margin) for _ in range(2)])
-    phases = _phases(x, factors)
-    weights = _phase_kernels(kernels, kernel_size, factors, reach, groups)
-    window = [2 * r + 1 for r in reach]
-    y = ops.reassemble(phases, weights, window, groups=math.prod(factors) * groups)
-    y = y.unflatten(1, (math.prod(factors), x.shape[1])).sum(1)
-    for axis, (m, t) in enumerate(zip(margin, targets, strict=True)):
-        y = y.narrow(2 + axis, m, t)
-    return y
-
-
-def _phases(x: Tensor, factors: Sequence[int]) -> Tensor:
-    """``(N, C, *(sizes * s))`` -> ``(N, phases * C, *sizes)``, phases row-major."""
-    n, c, dims = x.shape[0], x.shape[1], len(factors)
-    sizes = [size // s for size, s in zip(x.shape[2:], factors, strict=True)]
-    x = x.reshape(n, c, *(v for pair in zip(sizes, factors, strict=True) for v in pair))
-    x = x.permute(0, *range(3, 3 + 2 * dims, 2), 1, *range(2, 2 + 2 * dims, 2))
-    return x.reshape(n, math.prod(factors) * c, *sizes)
-
-
-def _phase_kernels(
-    kernels: Tensor, kernel_size: int, factors: Sequence[int], reach: Sequence[int], groups: int
-) -> Tensor:
-    """``(N, groups * taps, *targets)`` -> ``(N, phases * groups * taps, *targets)``; taps that a phase lacks are 0."""
-    n, dims, targets = kernels.shape[0], len(factors), kernels.shape[2:]
-    radius = kernel_size // 2
-    x = kernels.reshape(n, groups, *[kernel_size] * dims, *targets)
-    missing = [(s * r - radius, s * r + s - 1 - radius) for s, r in zip(factors, reach, strict=True)]
-    x = F.pad(x, [0, 0] * dims + [p for pair in reversed(missing) for p in pair])
-    x = x.reshape(n, groups, *(v for s, r in zip(factors, reach, strict=True) for v in (2 * r + 1, s)), *targets)
-    taps, phases = range(2, 2 + 2 * dims, 2), range(3, 3 + 2 * dims, 2)
-    x = x.permute(0, *phases, 1, *taps, *range(2 + 2 * dims, 2 + 3 * dims))
-    return x.reshape(n, groups * math.prod([s * (2 * r + 1) for s, r in zip(factors, reach, strict=True)]), *targets)
+    missing = [t * s - n for t, s, n in zip(kernels.shape[2:], factors, x.shape[2:], strict=True)]
+    if any(missing):
+        mode = "replicate" if padding_mode == "replicate" else "constant"
+        x = F.pad(x, [p for m in reversed(missing) for p in (0, m)], mode=mode)
+    return ops.reassemble(x, kernels, kernel_size, groups=groups, padding_mode=padding_mode)

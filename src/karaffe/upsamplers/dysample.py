@@ -125,23 +125,31 @@ class DySample(Upsampler):
 
     def _displacement(self, x: Tensor) -> Tensor:
         """Learned part of the positions, ``(N, 2 * groups, s * H, s * W)``."""
-        if self.style == "pl":
-            x = shuffle(x, self.sub_pixels)
+        if self.style == "lp":
+            return shuffle(self._scoped(x), self.sub_pixels)
+        return self._scoped(shuffle(x, self.sub_pixels))
+
+    def _scoped(self, x: Tensor) -> Tensor:
         o: Tensor = self.offset(x)
-        o = SCOPE * o if self.scope is None else 2 * SCOPE * o * self.scope(x).sigmoid()
-        return o if self.style == "pl" else shuffle(o, self.sub_pixels)
+        return SCOPE * o if self.scope is None else 2 * SCOPE * o * self.scope(x).sigmoid()
+
+    def _places(self, x: Tensor) -> Tensor:
+        """Position of every target in its source pixel, ``(N, 2 * groups, s * H, s * W)``, in float32 at least."""
+        start = wide(self.init_pos)
+        if self.style == "lp":
+            return shuffle(wide(self._scoped(x)) + start, self.sub_pixels)
+        return self._displacement(x) + shuffle(start, self.sub_pixels).repeat(1, 1, *x.shape[2:])
 
     def upsample(self, x: Tensor, guide: Tensor | None, targets: tuple[int, ...]) -> Tensor:
         n, c, height, width = x.shape
-        start = shuffle(wide(self.init_pos), self.sub_pixels).repeat(1, 1, height, width)
-        position = read_at(wide(self._displacement(x)) + start, targets).unflatten(1, (2, self.groups))
+        place = read_at(self._places(x), targets).unflatten(1, (2, self.groups)).transpose(1, 2)
         rows, columns = (
-            regular_position(size, t, s, position)
+            regular_position(size, t, s, place)
             for size, t, s in zip((height, width), targets, self.sub_pixels, strict=True)
         )
-        regular = torch.stack(torch.broadcast_tensors(columns, rows[:, None]))[:, None]
-        position = (position + regular).transpose(1, 2).flatten(0, 1)
-        y = sample(wide(x).reshape(n * self.groups, c // self.groups, height, width), position, "replicate")
+        regular = torch.stack(torch.broadcast_tensors(columns, rows[:, None]))
+        maps = wide(x).reshape(n * self.groups, c // self.groups, height, width)
+        y = sample(maps, (place + regular).flatten(0, 1), "replicate")
         return y.reshape(n, c, *targets).to(x.dtype)
 
     def macs(self, sizes: tuple[int, ...], targets: tuple[int, ...]) -> int:

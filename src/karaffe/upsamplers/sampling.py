@@ -23,8 +23,10 @@ def sample(x: Tensor, position: Tensor, padding_mode: str) -> Tensor:
     """
     height, width = x.shape[2:]
     scale = position.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1)
-    grid = ((position + 0.5) * scale - 1).permute(0, 2, 3, 1)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode=PADDING[padding_mode], align_corners=False)
+    grid = torch.addcmul(scale / 2 - 1, position, scale)  # (2 * position + 1) / size - 1 in one pass
+    return F.grid_sample(
+        x, grid.permute(0, 2, 3, 1), mode="bilinear", padding_mode=PADDING[padding_mode], align_corners=False
+    )
 
 
 def read_at(x: Tensor, targets: tuple[int, ...]) -> Tensor:

@@ -129,22 +129,20 @@ class SAPADeform(Upsampler):
     def upsample(self, x: Tensor, guide: Tensor | None, targets: tuple[int, ...]) -> Tensor:
         if guide is None:
             raise ArgumentError("SAPA-D needs a guide")
+        positions = self._positions(x, targets).flatten(0, 1)
+        query = self._grouped(wide(self.q(self.norm_y(guide))))
+        key, value = self._grouped(wide(self.k(self.norm_x(x)))), self._grouped(wide(x))
+        y = attend_at(query, key, value, positions, self.padding_mode)
+        return y.reshape(*x.shape[:2], *targets).to(x.dtype)
+
+    def _positions(self, x: Tensor, targets: tuple[int, ...]) -> Tensor:
+        """Where every point reads the source, in its pixels, (x, y): ``(N, groups, P, 2, *targets)``."""
         places = wide(self._places(x, targets))
         rows, columns = (
             source_index(size, t, "corner", x.device).to(places.dtype)
             for size, t in zip(x.shape[2:], targets, strict=True)
         )
-        parent = torch.stack(torch.broadcast_tensors(columns, rows[:, None]))
-        positions = (places + parent).flatten(0, 1).unbind(1)
-        query = self._grouped(wide(self.q(self.norm_y(guide))))
-        key, value = self._grouped(wide(self.k(self.norm_x(x)))), self._grouped(wide(x))
-        logits = torch.stack([(query * sample(key, p, self.padding_mode)).sum(1) for p in positions], 1)
-        weights = logits.softmax(1)[:, :, None].unbind(1)
-        y = torch.zeros((), dtype=value.dtype, device=value.device)
-        # A point at a time: all at once would hold P copies of the target.
-        for weight, position in zip(weights, positions, strict=True):
-            y = y + weight * sample(value, position, self.padding_mode)
-        return y.reshape(*x.shape[:2], *targets).to(x.dtype)
+        return places + torch.stack(torch.broadcast_tensors(columns, rows[:, None]))
 
     def _grouped(self, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0] * self.groups, x.shape[1] // self.groups, *x.shape[2:])
@@ -156,3 +154,17 @@ class SAPADeform(Upsampler):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, num_point={self.num_point}, groups={self.groups}, init={self.init!r}"
+
+
+def attend_at(query: Tensor, key: Tensor, value: Tensor, positions: Tensor, padding_mode: str) -> Tensor:
+    """Attention of every target to P points of the source, read bilinearly: ``(B, C, *targets)``.
+
+    ``query (B, E, *targets)``, ``key (B, E, H, W)``, ``value (B, C, H, W)``, ``positions (B, P, 2, *targets)``. A point
+    at a time: all at once would hold P copies of the target.
+    """
+    points = positions.unbind(1)
+    logits = torch.stack([(query * sample(key, p, padding_mode)).sum(1) for p in points], 1)
+    y = torch.zeros((), dtype=value.dtype, device=value.device)
+    for weight, p in zip(logits.softmax(1)[:, :, None].unbind(1), points, strict=True):
+        y = y + weight * sample(value, p, padding_mode)
+    return y
