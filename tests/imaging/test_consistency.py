@@ -66,7 +66,7 @@ def test_a_consistent_result_changes_little_where_nothing_is_wrong():
 def test_the_correction_stays_inside_and_is_exact():
     y = torch.tensor([[[0.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
     x = torch.tensor([[[0.9]]], dtype=torch.float64)
-    result = consistent(y, x, (0.0, 1.0))
+    result = consistent(y, x, (torch.tensor(0.0), torch.tensor(1.0)))
     assert result.mean().item() == pytest.approx(0.9, abs=1e-12)
     assert result.min() >= 0
     assert result.max() <= 1

@@ -21,6 +21,7 @@ from karaffe.errors import ArgumentError
 from karaffe.imaging.consistency import consistent
 from karaffe.imaging.geometry import Axis
 from karaffe.imaging.info import Array, ImageInfo, Window
+from karaffe.imaging.local_range import LocalRange, local_range
 from karaffe.imaging.network import Network
 from karaffe.imaging.protocols import Reader, Writer
 from karaffe.imaging.values import (
@@ -185,7 +186,8 @@ class Enlarger:
             return pixels
         gone = absent(pixels, self.info)
         check_values(pixels, ~gone, self.info, self.name)
-        x = self._without_holes(to_unit(pixels, self.info), pixels, gone)
+        unknown = self._unknown(pixels, gone)
+        x = self._without_holes(to_unit(pixels, self.info), unknown)
         low = (rows.read[0], columns.read[0])
         rows = self.rows.span(box.top, box.bottom, self.network.halo)
         columns = self.columns.span(box.left, box.right, self.network.halo)
@@ -195,37 +197,54 @@ class Enlarger:
             y = y[:, rows.offset : rows.offset + rows.length, columns.offset : columns.offset + columns.length]
             y = self.rows.resample(y, 1, box.top, box.bottom)
             y = self.columns.resample(y, 2, box.left, box.right)
-        result = self._stored(y, x, box, low)
+        under = self.rows.nearest(box.top, box.bottom) - low[0], self.columns.nearest(box.left, box.right) - low[1]
+        result = self._stored(y, x, under, self._around(pixels, unknown))
         if gone.any():
-            below = np.ix_(
-                self.rows.nearest(box.top, box.bottom) - low[0],
-                self.columns.nearest(box.left, box.right) - low[1],
-            )
-            kept = pixels
-            if (self.info.dtype, self.info.value_range) != (self.target.dtype, self.target.value_range):
-                kept = from_unit(to_unit(pixels, self.info), self.target)
-            result = np.where(gone[below], kept[below], result)
+            below = np.ix_(*under)
+            result = np.where(gone[below], self._carried(pixels)[below], result)
         return result
 
-    def _stored(self, y: Tensor, x: Tensor, box: _Box, low: tuple[int, int]) -> Array:
-        """Return target values as they are stored; ``x`` are the source's without holes, from ``low`` on."""
-        means = None
-        if self._consistent:
-            down, across = self._block
-            x = x[:, box.top // down - low[0] : box.bottom // down - low[0]]
-            x = x[:, :, box.left // across - low[1] : box.right // across - low[1]].to(y.device)
-            means = from_unit(x, self.target)
-            y = consistent(y, x, unit_bounds(self.target))
-        return away_from_nodata(from_unit(y, self.target, means), self.target)
+    def _carried(self, pixels: Array) -> Array:
+        """Return source values as the target stores them."""
+        if (self.info.dtype, self.info.value_range) == (self.target.dtype, self.target.value_range):
+            return pixels
+        return from_unit(to_unit(pixels, self.info), self.target)
 
-    def _without_holes(self, x: Tensor, pixels: Array, gone: Array) -> Tensor:
+    def _around(self, pixels: Array, unknown: Array) -> LocalRange | None:
+        """Return between which values the targets of each source pixel must stay, if the network promises any."""
+        if self.network.window_radius is None:
+            return None
+        radius = self.network.window_radius + max(self.rows.reach, self.columns.reach)
+        return local_range(self._carried(pixels), ~unknown, radius)
+
+    def _stored(self, y: Tensor, x: Tensor, under: tuple[Array, Array], around: LocalRange | None) -> Array:
+        """Return target values as they are stored.
+
+        Args:
+            x: The source without holes. under: Its row and column under each target row and column.
+            around: What bounds the targets of each of its pixels.
+        """
+        means, bounds = None, around and around.at(*under)
+        if self._consistent:
+            rows, columns = under[0][:: self._block[0]], under[1][:: self._block[1]]
+            x = x[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].to(y.device)
+            means = from_unit(x, self.target)
+            y = consistent(y, x, unit_bounds(self.target, around and around.at(rows, columns)))
+        return away_from_nodata(from_unit(y, self.target, means, bounds), self.target)
+
+    def _unknown(self, pixels: Array, gone: Array) -> Array:
+        """Return where values must not be looked at: absent ones, and the colours of what is fully transparent."""
         unseen = hidden(pixels, self.info)
-        if unseen is not None and unseen.any():
-            gone = gone.copy()
-            gone[:, :, :-1] |= unseen[:, :, None]
-        if not gone.any():
+        if unseen is None or not unseen.any():
+            return gone
+        unknown = gone.copy()
+        unknown[:, :, :-1] |= unseen[:, :, None]
+        return unknown
+
+    def _without_holes(self, x: Tensor, unknown: Array) -> Tensor:
+        if not unknown.any():
             return x
-        return filled(x, torch.from_numpy(np.ascontiguousarray(~gone.transpose(2, 0, 1))), self._reach)
+        return filled(x, torch.from_numpy(np.ascontiguousarray(~unknown.transpose(2, 0, 1))), self._reach)
 
     def _network(self, x: Tensor) -> Tensor:
         """Run RGB as a colour picture and every other band by itself."""

@@ -33,6 +33,8 @@ class Network:
         factor: What it multiplies by. halo: Source pixels of context that a tile needs on every side.
         kernel: What interpolates from its size to the wanted one. device: Where it runs.
         backend: Forced operator backend.
+        window_radius: Targets lie between the smallest and largest source value of this many pixels around, as
+            :class:`karaffe.models.SuperResolver` says; None: no such promise.
     """
 
     function: Callable[[Tensor], Tensor] | None = None
@@ -41,6 +43,7 @@ class Network:
     kernel: str = "lanczos3"
     device: torch.device | None = None
     backend: str | None = None
+    window_radius: int | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.function is None:
@@ -75,11 +78,27 @@ def find_network(
     stages = _module_stages(model, factor) if isinstance(model, nn.Module) else _named_stages(model, factor)
     place = torch.device(device) if device is not None else _device(stages)
     stages = [_ready(stage, dtype, place) for stage in stages]
-    total, halo = 1, 0
+    function = nn.Sequential(*stages) if stages else None
+    total = math.prod(int(stage.scale) for stage in stages)
+    radius = _reach(stages, "window_radius") if _is_convex(model) else None
+    # A convex result stays so only under a kernel without negative weights.
+    kernel = "lanczos3" if radius is None else "triangle"
+    return Network(function, total, _reach(stages, "halo"), kernel, place, backend, radius)
+
+
+def _reach(stages: Sequence[Any], attribute: str) -> int:
+    """Return how many source pixels a chain looks to each side, by what each stage looks in its own."""
+    total, reach = 1, 0
     for stage in stages:
-        halo += math.ceil(int(stage.halo) / total)
+        reach += math.ceil(int(getattr(stage, attribute)) / total)
         total *= int(stage.scale)
-    return Network(nn.Sequential(*stages) if stages else None, total, halo, device=place, backend=backend)
+    return reach
+
+
+def _is_convex(model: str | nn.Module) -> bool:
+    if isinstance(model, str):
+        model = create_model(model, min(describe_model(model).scales or (1,)), pretrained=False)
+    return getattr(model, "window_radius", None) is not None
 
 
 def _module_stages(model: nn.Module, factor: float) -> list[Any]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from karaffe.errors import ArgumentError, FileError
 from karaffe.imaging.consistency import rounded
 from karaffe.imaging.info import Array, ImageInfo, dtype_range
+from karaffe.imaging.local_range import LocalRange
 
 
 def compute_dtype(info: ImageInfo) -> torch.dtype:
@@ -38,31 +39,39 @@ def to_unit(pixels: Array, info: ImageInfo) -> Tensor:
     return x
 
 
-def from_unit(x: Tensor, info: ImageInfo, means: Array | None = None) -> Array:
+def from_unit(x: Tensor, info: ImageInfo, means: Array | None = None, bounds: LocalRange | None = None) -> Array:
     """Undo :func:`to_unit`: return ``(h, w, bands)`` in the dtype of ``info``.
 
-    ``means``, stored values of the blocks' source pixels, asks for integers that have these means.
+    ``means``, stored values of the blocks' source pixels, asks for integers that have these means; ``bounds``, of each
+    of the stored values, for values between them.
     """
     low, high = info.value_range
     values = x.detach().cpu().numpy().transpose(1, 2, 0)
     if (low, high) != (0.0, 1.0):
         values = values * (high - low) + low
+    if bounds is not None:
+        values = np.clip(values, bounds.low, bounds.high)
     if info.dtype.kind != "f":
+        limits = dtype_range(info.dtype, info.bits)
         if means is None:
-            values = np.floor(values + 0.5)
+            values = np.clip(np.floor(values + 0.5), *limits)
         else:
-            values = rounded(values.astype(np.float64), means.astype(np.float64))
-        values = np.clip(values, *dtype_range(info.dtype, info.bits))
+            values = rounded(np.clip(values.astype(np.float64), *limits), means.astype(np.float64))
     return values.astype(info.dtype)
 
 
-def unit_bounds(info: ImageInfo) -> tuple[float, float] | None:
-    """Return what integers of ``info`` can hold on the scale of :func:`to_unit`; None for floats."""
-    if info.dtype.kind == "f":
-        return None
+def unit_bounds(info: ImageInfo, local: LocalRange | None = None) -> tuple[Tensor, Tensor] | None:
+    """Return ``local`` on the scale of :func:`to_unit`, ``(bands, h, w)`` each; without it, what integers of ``info``
+    can hold; None for floats, which have no bounds of their own."""
     low, high = info.value_range
-    ends = sorted((v - low) / (high - low) for v in dtype_range(info.dtype, info.bits))
-    return (ends[0], ends[1])
+    if local is not None:
+        stored = [torch.from_numpy(np.ascontiguousarray(b.transpose(2, 0, 1))) for b in (local.low, local.high)]
+    elif info.dtype.kind != "f":
+        stored = [torch.tensor(v, dtype=torch.float64) for v in dtype_range(info.dtype, info.bits)]
+    else:
+        return None
+    ends = [(v - low) / (high - low) for v in stored]
+    return torch.minimum(*ends), torch.maximum(*ends)
 
 
 def check_range(value_range: tuple[float, float] | None) -> None:
