@@ -8,10 +8,11 @@ loss and its measurement.
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from karaffe.errors import ArgumentError, TrainingError
 from karaffe.training.config import OptimisationSection, RunSection
+from karaffe.training.loggers import check_loggers, make_loggers
 from karaffe.training.loop import Bar, Steps, interruptible, quiet
 from karaffe.training.run import Run, all_finite
 
@@ -41,6 +43,15 @@ class Sampler(Protocol):
 
     def names_at(self, step: int) -> list[str]:
         """Return the names of the pictures in the batch of ``step``."""
+        ...
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """A sampler that makes its batches on the device that trains."""
+
+    def use(self, device: torch.device) -> None:
+        """Make batches on ``device`` from now on."""
         ...
 
 
@@ -66,10 +77,13 @@ class Training(L.LightningModule):
 
     Attributes:
         score: the figure of :meth:`measure` that decides; higher is better.
+        keeps_best: the weights of a finished run are those that measured best, and the last ones lie beside them;
+            else they are the last ones.
         trainer_options: further arguments of Lightning's trainer.
     """
 
     score: ClassVar[str]
+    keeps_best: ClassVar[bool] = False
     network: nn.Module
     sampler: Sampler
     mean: dict[str, Tensor]
@@ -78,6 +92,7 @@ class Training(L.LightningModule):
         super().__init__()
         self.settings, self.rhythm = settings, rhythm
         self.trainer_options: dict[str, Any] = {}
+        self.loggers_wanted: tuple[str, ...] = ()
         self.start_step = 0
         self.losses: list[float] = []
 
@@ -86,12 +101,29 @@ class Training(L.LightningModule):
         """Return the loss of a batch."""
 
     @abstractmethod
-    def measure(self) -> dict[str, float]:
+    def measure(self) -> dict[str, Any]:
         """Return figures of the running mean of the weights on held-out data."""
 
     @abstractmethod
     def write_weights(self, path: Path) -> None:
         """Write the running mean of the weights as a checkpoint."""
+
+    def conclude(self, path: Path) -> dict[str, Any]:
+        """Return what the log's last line also says, of the finished checkpoint ``path``."""
+        return {}
+
+    def use(self, *, loggers: Sequence[str] = (), devices: int = 1) -> None:
+        """Write the log to ``"tensorboard"`` or ``"csv"`` too; share every batch between ``devices`` processes.
+
+        Raises:
+            ArgumentError: another logger, one that is not installed, or fewer than one device.
+        """
+        check_loggers(loggers)
+        if devices < 1 or self.settings.batch % devices:
+            raise ArgumentError(f"devices must divide the batch of {self.settings.batch}; got {devices}")
+        self.loggers_wanted = tuple(loggers)
+        if devices > 1:
+            self.trainer_options |= {"devices": devices, "strategy": "ddp", "use_distributed_sampler": False}
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return Adam, or a kin of it with the same two moments; the rate is set at every step."""
@@ -101,7 +133,7 @@ class Training(L.LightningModule):
         """Return the weights that the running mean is of."""
         return {key: value.detach() for key, value in self.network.state_dict().items()}
 
-    def fit(self, run: Run, *, progress: bool) -> dict[str, float]:
+    def fit(self, run: Run, *, progress: bool) -> dict[str, Any]:
         """Train to the end, beginning at the run's state if it has one; return the last figures."""
         self.run_folder = run
         # Adam is made here, since its moments are part of the state that is restored before Lightning starts.
@@ -109,7 +141,7 @@ class Training(L.LightningModule):
         self._restore(run)
         steps = self.settings.steps
         loader = DataLoader(Steps(self.sampler, self.start_step, steps), batch_size=None)
-        options: dict[str, Any] = {"accelerator": "auto", "devices": 1, "logger": False} | self.trainer_options
+        options: dict[str, Any] = {"accelerator": "auto", "devices": 1} | self.trainer_options
         with quiet():
             trainer = L.Trainer(
                 max_steps=steps - self.start_step,
@@ -119,20 +151,26 @@ class Training(L.LightningModule):
                 enable_progress_bar=progress,
                 callbacks=[Bar(self.start_step, steps)] if progress else [],
                 gradient_clip_val=self.settings.clip,
+                logger=make_loggers(self.loggers_wanted, run.folder, self.start_step),
                 **options,
             )
             if self.start_step < steps:
                 with interruptible():
                     trainer.fit(self, loader)
-        return self._finish(run)
+        return self._finish(run, trainer.is_global_zero)
 
     def on_fit_start(self) -> None:
+        if isinstance(self.sampler, OnDevice):
+            self.sampler.use(self.device)
         self.mean = {key: value.to(self.device) for key, value in self.mean.items()}
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         step, source, target = batch
         for group in self.adam.param_groups:
             group["lr"] = learning_rate(self.settings, step)
+        if self.trainer.world_size > 1:
+            share = slice(self.trainer.global_rank, None, self.trainer.world_size)
+            source, target = source[share], target[share]
         loss = self.loss(source, target)
         if not torch.isfinite(loss):
             self._diverged(step, float(loss.detach()))
@@ -142,6 +180,8 @@ class Training(L.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         done = batch[0] + 1
         self._update_mean(done)
+        if not self.trainer.is_global_zero:
+            return
         if done % self.rhythm.log_every == 0:
             loss = math.fsum(self.losses) / len(self.losses)
             self._log({"step": done, "loss": loss, "learning_rate": learning_rate(self.settings, batch[0])})
@@ -156,8 +196,13 @@ class Training(L.LightningModule):
 
     def _validate(self, done: int) -> None:
         figures = self.measure()
+        self._keep_best(figures[self.score])
         self._log({"step": done, **figures})
         self.log(self.score, figures[self.score], prog_bar=True)
+
+    def _keep_best(self, value: float) -> None:
+        if self.keeps_best and value > self.run_folder.best(self.score):
+            self.write_weights(self.run_folder.best_path)
 
     def _log(self, line: dict[str, Any]) -> None:
         self.run_folder.log(line)
@@ -223,10 +268,22 @@ class Training(L.LightningModule):
             f"Pictures of that step: {', '.join(self.sampler.names_at(step))}"
         )
 
-    def _finish(self, run: Run) -> dict[str, float]:
+    def _finish(self, run: Run, first: bool) -> dict[str, Any]:
         figures = self.measure()
-        self.write_weights(run.weights_path)
-        run.finish({"step": self.settings.steps, "event": "finished", **figures})
+        if not first:
+            return figures
+        if self.keeps_best:
+            self._keep_best(figures[self.score])
+            self.write_weights(run.last_path)
+            if run.best_path.exists():  # else a kill came between this line and the end, and it is in place
+                os.replace(run.best_path, run.weights_path)
+            figures[self.score] = max(figures[self.score], run.best(self.score))
+        else:
+            self.write_weights(run.weights_path)
+        line = {"step": self.settings.steps, "event": "finished", **figures}
+        run.finish(line | self.conclude(run.weights_path))
+        if "csv" in self.loggers_wanted:
+            run.write_csv()
         return figures
 
 

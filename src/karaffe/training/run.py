@@ -1,5 +1,8 @@
 """A run as a folder: ``config.toml``, ``log.jsonl``, and while it lives ``state``, from which it goes on to the bit.
 
+A finished run has ``weights.safetensors``; one that keeps its best checkpoint has ``last.safetensors`` beside it, and
+``best`` while it lives.
+
 The state is one safetensors file (no pickle): weights, Adam's moments and the mean of the weights, with the step and
 the fingerprint of the pictures in its metadata. It is written to a temporary name and renamed, after the log up to
 that step is on the disk; log lines beyond the state are dropped when a run is resumed.
@@ -7,7 +10,10 @@ that step is on the disk; log lines beyond the state are dropped when a run is r
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,23 +29,30 @@ STATE_LIMIT = 2 * 2**20
 
 
 class Run:
-    """The folder of one training run."""
+    """The folder of one training run.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: where it is.
+        state_limit: largest state in bytes that is saved; ``None``: any.
+    """
+
+    def __init__(self, folder: Path, *, state_limit: int | None = STATE_LIMIT) -> None:
+        self.folder, self.state_limit = folder, state_limit
         self.config_path = folder / "config.toml"
         self.log_path = folder / "log.jsonl"
         self.state_path = folder / "state"
+        self.best_path = folder / "best"
         self.weights_path = folder / "weights.safetensors"
+        self.last_path = folder / "last.safetensors"
 
     @classmethod
-    def create(cls, folder: Path, config_text: str) -> Run:
+    def create(cls, folder: Path, config_text: str, *, state_limit: int | None = STATE_LIMIT) -> Run:
         """Make a new run's folder with its configuration.
 
         Raises:
             FileError: the folder holds a run already, or cannot be written.
         """
-        run = cls(folder)
+        run = cls(folder, state_limit=state_limit)
         if run.config_path.exists():
             raise FileError(f"{folder} holds a run already; resume it, or choose another name")
         try:
@@ -50,17 +63,17 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, folder: Path) -> Run:
+    def open(cls, folder: Path, *, state_limit: int | None = STATE_LIMIT) -> Run:
         """Open the folder of an unfinished run.
 
         Raises:
             FileError: there is no run.
             ArgumentError: the run is finished.
         """
-        run = cls(folder)
+        run = cls(folder, state_limit=state_limit)
         if not run.config_path.is_file():
             raise FileError(f"{folder} is not a training run: it has no config.toml")
-        if not run.state_path.is_file() and run.lines() and run.lines()[-1].get("event") == "finished":
+        if run.finished():
             raise ArgumentError(f"run {folder} is finished; there is nothing to resume")
         return run
 
@@ -83,6 +96,24 @@ class Run:
                 break
         return lines
 
+    def best(self, score: str) -> float:
+        """Return the highest value of ``score`` in the log; minus infinity where there is none."""
+        return max((line[score] for line in self.lines() if score in line), default=-math.inf)
+
+    def finished(self) -> bool:
+        """Say whether the run went to its end."""
+        lines = self.lines()
+        return bool(lines) and lines[-1].get("event") == "finished" and not self.state_path.exists()
+
+    def write_csv(self) -> None:
+        """Write the log as ``log.csv``: a row a line, a column a figure."""
+        lines = [{k: v for k, v in line.items() if not isinstance(v, dict | list)} for line in self.lines()]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(dict.fromkeys(key for line in lines for key in line)))
+        writer.writeheader()
+        writer.writerows(lines)
+        self._replace(self.folder / "log.csv", text.getvalue())
+
     def rewind(self, step: int) -> None:
         """Drop what the log says of steps after ``step``."""
         kept = [line for line in self.lines() if line["step"] <= step and "event" not in line]
@@ -92,13 +123,13 @@ class Run:
         """Replace the state.
 
         Raises:
-            ArgumentError: it would be larger than 2 MiB; a smaller network or expansion is needed.
+            ArgumentError: it would be larger than the limit; a smaller network or expansion is needed.
             FileError: it cannot be written.
         """
         size = sum(t.numel() * t.element_size() for t in tensors.values())
-        if size > STATE_LIMIT:
+        if self.state_limit is not None and size > self.state_limit:
             raise ArgumentError(
-                f"the state of this run takes {size} bytes, more than {STATE_LIMIT}; "
+                f"the state of this run takes {size} bytes, more than {self.state_limit}; "
                 "choose fewer channels, less depth or a smaller expansion"
             )
         metadata = {"format": "karaffe-run", "step": str(step), "pictures": fingerprint}
