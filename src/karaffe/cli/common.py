@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,6 +60,15 @@ def existing_results(overwrite: bool, skip_existing: bool) -> Literal["refuse", 
     if overwrite and skip_existing:
         raise ArgumentError("--overwrite and --skip-existing exclude each other; both were given")
     return "overwrite" if overwrite else "skip" if skip_existing else "refuse"
+
+
+@contextmanager
+def needs_training() -> Iterator[None]:
+    """Say which extra to install where an import of the training package fails."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ArgumentError(f"training needs {error.name}: pip install 'karaffe[train]'") from error
 
 
 def use_threads(threads: int | None) -> None:
