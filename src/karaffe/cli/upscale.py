@@ -52,6 +52,7 @@ def upscale(
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
     device: Device = "cpu",
+    runtime: Annotated[str, typer.Option(help="torch, or onnx: onnxruntime, the same image to 1e-4.")] = "torch",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -71,6 +72,7 @@ def upscale(
         consistent=consistent,
         report=report,
         device=device,
+        runtime=runtime,
     )
     events = upscale_batch(inputs, output, settings, existing=existing_results(overwrite, skip_existing))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())

@@ -38,6 +38,7 @@ def upscale(
     consistent: bool = False,
     device: str | torch.device | None = None,
     backend: str | None = None,
+    runtime: str = "torch",
 ) -> Image:
     """Enlarge (or reduce) an image and return the same kind of object.
 
@@ -61,11 +62,13 @@ def upscale(
             bit for integers, to rounding for floats. The factors must be integers.
         device: Where to compute; default: where a tensor or module is.
         backend: Name of the operator backend (:func:`karaffe.ops.backends`); default: the best there is.
+        runtime: ``"torch"``, or ``"onnx"``: onnxruntime, in float32 on the CPU; the same image to 1e-4.
 
     Raises:
         ShapeError, DtypeError: Another kind of object, shape or type.
         ArgumentError: A scale, size, tile or range that is not accepted, or floats far outside the range.
-        UnknownNameError: No such model.
+        UnknownNameError: No such model or runtime.
+        BackendError: onnxruntime is asked for and not installed.
     """
     check_range(value_range)
     frames, info, repack = _unpack(image, alpha)
@@ -74,7 +77,7 @@ def upscale(
     if device is None and isinstance(image, Tensor):
         device = image.device
     factor = max(rows_columns[0] / info.height, rows_columns[1] / info.width)
-    network = find_network(model, factor, compute_dtype(info), device, backend)
+    network = find_network(model, factor, compute_dtype(info), device, backend, runtime)
     enlarger = Enlarger(info, info.with_size(*rows_columns), network, tile, consistent=consistent)
     writer = ArrayWriter(enlarger.target)
     for _ in enlarger.run(ArrayReader(frames, info), writer):

@@ -23,7 +23,7 @@ from karaffe.version import __version__
 NAME = ".karaffe.json"
 _CHUNK = 1 << 20
 # Where and in how many pieces a result is computed does not change it.
-_IRRELEVANT = ("tile", "device", "backend", "report")
+_IRRELEVANT = ("tile", "device", "backend", "runtime", "report")
 
 
 class Ledger:

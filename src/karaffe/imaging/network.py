@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from karaffe.errors import ArgumentError
+from karaffe.imaging.runtime import OnnxFunction, check_runtime
 from karaffe.models import create_model, describe_model
 from karaffe.models.interpolation import METHODS
 from karaffe.ops import use_backend
@@ -58,6 +59,7 @@ def find_network(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device | None = None,
     backend: str | None = None,
+    runtime: str = "torch",
 ) -> Network:
     """Return a network of at least ``factor`` for values of ``dtype``.
 
@@ -66,19 +68,31 @@ def find_network(
         factor: Wanted factor of the axis that grows most.
         dtype: float32 or float64. device: Default: where the module is, the CPU for a name.
         backend: Operator backend; default: the best there is.
+        runtime: ``"torch"``, or ``"onnx"``: onnxruntime, in float32 on the CPU.
 
     Raises:
         UnknownNameError: An unknown name.
-        ArgumentError: A factor above 64, or a module without ``scale`` and ``halo``.
+        ArgumentError: A factor above 64, or a module without ``scale`` and ``halo``; onnxruntime for what is no
+            network, on another device, or with an operator backend.
+        BackendError: onnxruntime is not installed.
     """
+    check_runtime(runtime)
     if factor > LARGEST_FACTOR:
         raise ArgumentError(f"scale must be at most {LARGEST_FACTOR}, got {factor:g}")
     if isinstance(model, str) and not describe_model(model).learned:
+        if runtime == "onnx":
+            raise ArgumentError(f"runtime 'onnx' runs networks; {model} is an interpolation: leave it to torch")
         return Network(kernel=METHODS[model])
+    if runtime == "onnx":
+        dtype = torch.float32
+        if backend is not None or (device is not None and torch.device(device).type != "cpu"):
+            raise ArgumentError(f"runtime 'onnx' runs on the CPU, without operator backends; got {device=}, {backend=}")
     stages = _module_stages(model, factor) if isinstance(model, nn.Module) else _named_stages(model, factor)
     place = torch.device(device) if device is not None else _device(stages)
     stages = [_ready(stage, dtype, place) for stage in stages]
-    function = nn.Sequential(*stages) if stages else None
+    function: Callable[[Tensor], Tensor] | None = nn.Sequential(*stages) if stages else None
+    if isinstance(function, nn.Module) and runtime == "onnx":
+        function = OnnxFunction(function)
     total = math.prod(int(stage.scale) for stage in stages)
     radius = _reach(stages, "window_radius") if _is_convex(model) else None
     # A convex result stays so only under a kernel without negative weights.

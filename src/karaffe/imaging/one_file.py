@@ -20,6 +20,7 @@ from karaffe.imaging.files import open_reader, open_writer, stored_as
 from karaffe.imaging.info import ImageInfo
 from karaffe.imaging.network import find_network
 from karaffe.imaging.protocols import Reader
+from karaffe.imaging.runtime import check_runtime
 from karaffe.imaging.sizing import Size, Spacing, check_scale, wanted_grid
 from karaffe.imaging.values import check_range, compute_dtype
 from karaffe.imaging.volume import ThroughPlane
@@ -44,8 +45,10 @@ class Settings:
     report: bool = False
     device: str | torch.device | None = None
     backend: str | None = None
+    runtime: str = "torch"
 
     def __post_init__(self) -> None:
+        check_runtime(self.runtime)
         check_range(self.value_range)
         check_tile(self.tile)
         if self.scale is not None:
@@ -91,6 +94,7 @@ def upscale_file(
     report: bool = False,
     device: str | torch.device | None = None,
     backend: str | None = None,
+    runtime: str = "torch",
     overwrite: bool = False,
     progress: Callable[[Advance], None] | None = None,
 ) -> FileSummary:
@@ -109,7 +113,7 @@ def upscale_file(
             ``overwrite``, or is ``source``.
         ArgumentError, UnknownNameError: As :func:`karaffe.upscale`.
     """
-    settings = Settings(scale, model, size, spacing, tile, value_range, consistent, report, device, backend)
+    settings = Settings(scale, model, size, spacing, tile, value_range, consistent, report, device, backend, runtime)
     steps = run_file(Path(source), Path(target), settings, overwrite=overwrite)
     while True:
         try:
@@ -163,7 +167,8 @@ def _prepared(original: Reader, settings: Settings, source: Path, target: Path) 
     if slices != info.slices:
         reader = ThroughPlane(original, slices)
         info = replace(reader.info, value_range=info.value_range)
-    network = find_network(model, factor, compute_dtype(info), settings.device, settings.backend)
+    runtime = "torch" if info.labels else settings.runtime
+    network = find_network(model, factor, compute_dtype(info), settings.device, settings.backend, runtime)
     stored, consistent = stored_as(target, made), settings.consistent and not info.labels
     return Enlarger(info, stored, network, settings.tile, str(source), consistent=consistent), reader
 
