@@ -6,7 +6,9 @@ reduced with antialiasing by at least 1.5, and to 1.5 megapixels, which removes 
 stay as they are. The folder gets ``train/``, ``held-out/`` and ``manifest.csv``; the committed
 ``training_set/manifest.csv`` is the record that a rebuilt set is compared with.
 
-    python tools/build_training_set.py OUT [--debian UNPACKED]
+    python tools/build_training_set.py OUT [--debian UNPACKED] [--luma]
+
+With ``--luma`` the folder holds the 8-bit luma alone, which is what the networks are trained on.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ def reduce_picture(image: Image.Image, *, jpeg: bool) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def build(out: Path, debian: Path) -> list[dict[str, str]]:
+def build(out: Path, debian: Path, *, luma: bool = False) -> list[dict[str, str]]:
     """Write every picture as PNG below ``out`` and return the rows of the manifest."""
     rows = []
     sources = tomllib.loads((HERE / "sources.toml").read_text(encoding="utf-8"))
@@ -76,7 +78,7 @@ def build(out: Path, debian: Path) -> list[dict[str, str]]:
                 picture = reduce_picture(opened, jpeg=opened.format == "JPEG")
             name = source.stem + ".png"
             (out / split).mkdir(parents=True, exist_ok=True)
-            picture.save(out / split / name)
+            (picture.convert("L") if luma else picture).save(out / split / name)
             rows.append(
                 {
                     "name": name, "split": split, "package": group["package"], "file": entry["file"],
@@ -102,10 +104,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder to write into")
     parser.add_argument("--debian", type=Path, help="folder of unpacked Debian packages, one a subfolder")
+    parser.add_argument("--luma", action="store_true", help="write 8-bit luma instead of colour")
     parser.add_argument("--record", action="store_true", help="rewrite the committed manifest")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        rows = build(arguments.out, arguments.debian or Path(scratch))
+        rows = build(arguments.out, arguments.debian or Path(scratch), luma=arguments.luma)
     write_manifest(rows, arguments.out / "manifest.csv")
     record = HERE / "manifest.csv"
     if arguments.record:

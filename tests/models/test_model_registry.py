@@ -13,6 +13,32 @@ from karaffe.models.registry import REGISTRY
 def test_names() -> None:
     assert list_models() == ["nearest", "bilinear", "bicubic", "lanczos", "sharp"]
     assert list_models("b*") == ["bilinear", "bicubic"]
+    trained = ["sharp", "faithful", "srcnn", "espcn", "fsrcnn", "stack", "srresnet-small"]
+    assert [n for n in list_models(pretrained=False) if describe_model(n).learned] == trained
+
+
+def test_a_network_without_weights_says_how_to_train_it() -> None:
+    with pytest.raises(ArgumentError, match="no weights of model 'fsrcnn' ship with karaffe; train them"):
+        create_model("fsrcnn", 2)
+    with pytest.raises(ArgumentError, match="no scale 5; it has 2, 3 and 4"):
+        create_model("fsrcnn", 5, pretrained=False)
+
+
+def test_options_are_the_networks_own() -> None:
+    assert create_model("sharp", 2, pretrained=False, channels=8).first.out_channels == 8
+    with pytest.raises(ArgumentError, match="options of a network go with pretrained=False; got channels"):
+        create_model("sharp", 2, channels=8)
+    with pytest.raises(ArgumentError, match="no such option"):
+        create_model("sharp", 2, pretrained=False, width=8)
+
+
+def test_describing_a_network_draws_no_random_number() -> None:
+    torch.manual_seed(3)
+    first = torch.rand(2)
+    torch.manual_seed(3)
+    assert describe_model("fsrcnn").parameters == 12809
+    assert describe_model("fsrcnn").macs_per_source_pixel(4) == 12464
+    assert torch.equal(torch.rand(2), first)
 
 
 def test_an_unknown_name_lists_close_ones() -> None:
@@ -26,18 +52,15 @@ def test_a_scale_without_weights_is_refused(scale: int) -> None:
         create_model("sharp", scale)
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list_models(pretrained=False))
 @pytest.mark.parametrize("scale", [2, 4])
 def test_descriptions_count_what_there_is(name: str, scale: int) -> None:
     info, model = describe_model(name), create_model(name, scale, pretrained=False)
     assert model.scale == scale
-    if info.scales is not None and scale == max(info.scales):
+    if info.learned and scale == max(info.scales or info.trainable):
         assert info.parameters == sum(p.numel() for p in model.parameters())
-    convolutions = 0
-    for layer in model.modules():
-        if isinstance(layer, torch.nn.Conv2d):
-            convolutions += layer.weight.numel()
-    if info.learned:
+    if name in ("sharp", "faithful"):
+        convolutions = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Conv2d))
         assert info.macs_per_source_pixel(scale, 3) == convolutions + 3 * model.kernel_size**2 * scale**2
     with pytest.raises(dataclasses.FrozenInstanceError):
         info.name = "other"

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from karaffe.errors import ArgumentError
 from karaffe.models import Interpolation, Sharp, SuperResolver, create_model, list_models
-from karaffe.models.sharp import reassemble_subpixels
+from karaffe.models.kernels import reassemble_subpixels
 from karaffe.ops import use_backend
 
 

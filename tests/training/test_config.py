@@ -24,7 +24,9 @@ def test_defaults() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("scale = 2", "scale = 3", "no scale 3; it has 2 and 4"),
+        ("scale = 2", "scale = 5", "no scale 5; it has 2, 3 and 4"),
+        ("scale = 2", "scale = 2\noptions = {width = 3}", "no such option"),
+        ("scale = 2", "scale = 2\noptions = {channels = 0}", "channels must be at least 1"),
         ("scale = 2", "scale = 2\nname = 'shrap'", "unknown model 'shrap'; did you mean 'sharp'"),
         ("scale = 2", "scale = 2\nname = 'bicubic'", "nothing to learn"),
         ("steps = 10", "steps = 0", r"optimisation.steps: .* greater than or equal to 1 \(got 0\)"),

@@ -1,5 +1,7 @@
 """Batches are a function of (seed, step); pictures that cannot serve are named."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from PIL import Image
 
 from karaffe.errors import ArgumentError, FileError
 from karaffe.evaluation import imresize
-from karaffe.models.sharp import LUMA
-from karaffe.training.data import PatchSampler, make_pair, middle, read_folder
+from karaffe.models.luma import LUMA
+from karaffe.training.data import make_pair, middle, read_folder
+from karaffe.training.patches import PairStore, PatchSampler, hashed
 
 
 def pictures(count: int = 3, size: int = 40) -> list[tuple[str, np.ndarray]]:
@@ -16,8 +19,14 @@ def pictures(count: int = 3, size: int = 40) -> list[tuple[str, np.ndarray]]:
     return [(f"{i}.png", generator.integers(0, 256, (size + i, size + 3 * i, 3), dtype=np.uint8)) for i in range(count)]
 
 
-def sampler(**options) -> PatchSampler:
-    return PatchSampler(pictures(), **({"scale": 2, "patch": 12, "batch": 6, "seed": 5} | options))
+def crops_of(batches: PatchSampler, step: int) -> list[list[int]]:
+    return batches.crops(torch.tensor([step]))[0].tolist()
+
+
+def sampler(named=None, **options) -> PatchSampler:
+    options = {"scale": 2, "patch": 12, "batch": 6, "seed": 5} | options
+    of_store = {name: options.pop(name) for name in ("scale", "patch", "reductions") if name in options}
+    return PatchSampler(PairStore(named or pictures(), **of_store), **options)
 
 
 def test_a_batch_depends_on_seed_and_step_alone() -> None:
@@ -31,18 +40,40 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
 
 
 def test_the_draws_are_fixed_for_good() -> None:
-    assert sampler(batch=2).crops(0) == [(2, 0, 11, 6), (0, 6, 0, 7)]
+    assert crops_of(sampler(batch=2), 0) == [[0, 1, 1, 3], [0, 1, 3, 3]]
+
+
+def splitmix(x: int) -> int:
+    """The finaliser, on Python's own integers."""
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+    return x ^ (x >> 31)
+
+
+def test_the_hash_is_splitmix64() -> None:
+    golden = 0x9E3779B97F4A7C15
+    for seed, step, number in itertools.product((0, 7, 2**63 - 1), (0, 1, 123456), (0, 1, 991)):
+        key = splitmix(splitmix((seed + golden) % 2**64) ^ step)
+        expected = splitmix((key + (number + 1) * golden) % 2**64) % 2**63
+        assert int(hashed(seed, torch.tensor(step), torch.tensor(number))) == expected
+
+
+def test_many_steps_are_drawn_at_once() -> None:
+    batches = sampler(candidates=3)
+    together = batches.crops(torch.arange(5))
+    assert together.shape == (5, 6, 4)
+    assert together.tolist() == [crops_of(batches, step) for step in range(5)]
 
 
 @pytest.mark.parametrize("scale", [2, 4])
 @pytest.mark.parametrize("candidates", [1, 3])
 def test_sources_are_the_reduced_targets(scale: int, candidates: int) -> None:
     named = [(name, np.repeat(np.repeat(p, scale, 0), scale, 1)) for name, p in pictures()]
-    batches = PatchSampler(named, scale=scale, patch=12, batch=6, candidates=candidates)
+    batches = sampler(named, scale=scale, patch=12, batch=6, candidates=candidates)
     source, target = batches(0)
     assert source.shape == (6, 1, 12, 12)
     assert target.shape == (6, 1, 12 * scale, 12 * scale)
-    for (plane, top, left, symmetry), crop in zip(batches.crops(0), target[:, 0], strict=True):
+    for (plane, top, left, symmetry), crop in zip(crops_of(batches, 0), target[:, 0], strict=True):
         rgb = dict(named)[batches.names[plane]]
         full = torch.from_numpy((rgb / 255.0) @ np.array(LUMA)).float()
         edge = 12 * scale
@@ -56,7 +87,7 @@ def test_sources_are_the_reduced_targets(scale: int, candidates: int) -> None:
 
 def test_every_symmetry_and_picture_comes_up() -> None:
     batches = sampler(batch=64)
-    crops = batches.crops(0)
+    crops = crops_of(batches, 0)
     assert {symmetry for *_, symmetry in crops} == set(range(8))
     assert {plane for plane, *_ in crops} == {0, 1, 2}
     assert set(batches.names_at(0)) == {"0.png", "1.png", "2.png"}
@@ -66,9 +97,18 @@ def test_candidates_choose_detail() -> None:
     flat = np.zeros((64, 64, 3), dtype=np.uint8)
     busy = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     options = {"scale": 2, "patch": 12, "batch": 32}
-    few = PatchSampler([("flat", flat), ("busy", busy)], **options).crops(0)
-    many = PatchSampler([("flat", flat), ("busy", busy)], candidates=8, **options).crops(0)
+    few = crops_of(sampler([("flat", flat), ("busy", busy)], **options), 0)
+    many = crops_of(sampler([("flat", flat), ("busy", busy)], candidates=8, **options), 0)
     assert sum(plane for plane, *_ in many) > 30 > sum(plane for plane, *_ in few)
+
+
+def test_the_detail_of_a_crop_is_its_vertical_gradient() -> None:
+    batches = sampler(reductions=(1.0, 0.7))
+    plane, top, left, _ = batches.crops(torch.tensor([3]))[0].unbind(1)
+    found = batches.store.detail(plane, top, left, 12)
+    straight = torch.stack((plane, top, left, torch.zeros_like(plane)), 1)
+    source = batches.cut(straight)[0][:, 0].double()
+    torch.testing.assert_close(found, source.diff(dim=1).abs().sum((1, 2)), atol=1e-9, rtol=0)
 
 
 def test_reductions_add_smaller_copies_where_a_patch_fits() -> None:
@@ -85,7 +125,7 @@ def test_the_fingerprint_is_of_the_pixels() -> None:
     changed = pictures()
     changed[1][1][0, 0, 0] ^= 1
     assert sampler().fingerprint == sampler(seed=9).fingerprint
-    assert sampler().fingerprint != PatchSampler(changed, scale=2, patch=12, batch=6).fingerprint
+    assert sampler().fingerprint != sampler(changed).fingerprint
 
 
 def test_a_pair_is_cut_to_the_scale_and_reduced_as_matlab_does() -> None:

@@ -22,7 +22,7 @@ from karaffe.models import create_model, load_weights, save_weights
 from karaffe.training import train_sr
 from karaffe.training.base import learning_rate
 from karaffe.training.config import OptimisationSection
-from karaffe.training.data import PatchSampler
+from karaffe.training.patches import PatchSampler
 from karaffe.training.run import Run
 
 SCRIPT = """

@@ -12,7 +12,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NoReturn, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -95,6 +95,7 @@ class Training(L.LightningModule):
         self.loggers_wanted: tuple[str, ...] = ()
         self.start_step = 0
         self.losses: list[float] = []
+        self.in_lightning = False
 
     @abstractmethod
     def loss(self, source: Tensor, target: Tensor) -> Tensor:
@@ -135,10 +136,8 @@ class Training(L.LightningModule):
 
     def fit(self, run: Run, *, progress: bool) -> dict[str, Any]:
         """Train to the end, beginning at the run's state if it has one; return the last figures."""
-        self.run_folder = run
-        # Adam is made here, since its moments are part of the state that is restored before Lightning starts.
-        self.adam = self.optimizer()
-        self._restore(run)
+        self.begin(run)
+        self.in_lightning = True
         steps = self.settings.steps
         loader = DataLoader(Steps(self.sampler, self.start_step, steps), batch_size=None)
         options: dict[str, Any] = {"accelerator": "auto", "devices": 1} | self.trainer_options
@@ -157,7 +156,14 @@ class Training(L.LightningModule):
             if self.start_step < steps:
                 with interruptible():
                     trainer.fit(self, loader)
-        return self._finish(run, trainer.is_global_zero)
+        return self.finish(trainer.is_global_zero)
+
+    def begin(self, run: Run) -> None:
+        """Take up ``run`` where its state was saved."""
+        self.run_folder = run
+        # Adam is made here, since its moments are part of the state that is restored before the first step.
+        self.adam = self.optimizer()
+        self._restore(run)
 
     def on_fit_start(self) -> None:
         if isinstance(self.sampler, OnDevice):
@@ -173,18 +179,21 @@ class Training(L.LightningModule):
             source, target = source[share], target[share]
         loss = self.loss(source, target)
         if not torch.isfinite(loss):
-            self._diverged(step, float(loss.detach()))
+            self.diverged(step, float(loss.detach()))
         self.losses.append(float(loss.detach()))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         done = batch[0] + 1
         self._update_mean(done)
-        if not self.trainer.is_global_zero:
-            return
+        if self.trainer.is_global_zero:
+            self.account(done)
+
+    def account(self, done: int) -> None:
+        """After ``done`` steps whose losses are in :attr:`losses`: log, measure and save what is due."""
         if done % self.rhythm.log_every == 0:
             loss = math.fsum(self.losses) / len(self.losses)
-            self._log({"step": done, "loss": loss, "learning_rate": learning_rate(self.settings, batch[0])})
+            self._log({"step": done, "loss": loss, "learning_rate": learning_rate(self.settings, done - 1)})
             self.losses.clear()
         if done % self.rhythm.validate_every == 0 and done < self.settings.steps:
             self._validate(done)
@@ -198,7 +207,8 @@ class Training(L.LightningModule):
         figures = self.measure()
         self._keep_best(figures[self.score])
         self._log({"step": done, **figures})
-        self.log(self.score, figures[self.score], prog_bar=True)
+        if self.in_lightning:
+            self.log(self.score, figures[self.score], prog_bar=True)
 
     def _keep_best(self, value: float) -> None:
         if self.keeps_best and value > self.run_folder.best(self.score):
@@ -206,7 +216,7 @@ class Training(L.LightningModule):
 
     def _log(self, line: dict[str, Any]) -> None:
         self.run_folder.log(line)
-        for logger in self.trainer.loggers:
+        for logger in self.loggers:
             logger.log_metrics({k: v for k, v in line.items() if k != "step"}, step=line["step"])
 
     def _update_mean(self, done: int) -> None:
@@ -229,7 +239,7 @@ class Training(L.LightningModule):
     def _save(self, step: int) -> None:
         tensors = self._tensors()
         if not all_finite(tensors):
-            self._diverged(step, float("nan"))
+            self.diverged(step, float("nan"))
         self.run_folder.save_state(tensors, step, self.sampler.fingerprint)
 
     def _restore(self, run: Run) -> None:
@@ -259,7 +269,12 @@ class Training(L.LightningModule):
         self.start_step = step
         run.rewind(step)
 
-    def _diverged(self, step: int, loss: float) -> None:
+    def diverged(self, step: int, loss: float) -> NoReturn:
+        """Record that the loss of ``step`` is not finite, and stop; the last saved state stays.
+
+        Raises:
+            TrainingError: always.
+        """
         self.run_folder.log({"step": step, "event": "diverged", "pictures": self.sampler.names_at(step)})
         saved = self.run_folder.load_state()
         kept = f"the state of step {saved[1]} is kept" if saved else "no state had been saved yet"
@@ -268,8 +283,9 @@ class Training(L.LightningModule):
             f"Pictures of that step: {', '.join(self.sampler.names_at(step))}"
         )
 
-    def _finish(self, run: Run, first: bool) -> dict[str, Any]:
-        figures = self.measure()
+    def finish(self, first: bool = True) -> dict[str, Any]:
+        """Measure and return the figures; the ``first`` process of several writes the weights and closes the run."""
+        run, figures = self.run_folder, self.measure()
         if not first:
             return figures
         if self.keeps_best:

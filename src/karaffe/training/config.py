@@ -7,10 +7,11 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from karaffe.errors import ArgumentError, FileError
-from karaffe.models import describe_model
+from karaffe.models import create_model, describe_model
 
 Config = TypeVar("Config", bound="Section")
 
@@ -25,19 +26,22 @@ class ModelSection(Section):
     """Which network, for which factor.
 
     ``start`` is a file of weights of the same network, of any scale, whose trunk is taken; the head, which depends on
-    the scale, starts anew unless the scale is the same.
+    the scale, starts anew unless the scale is the same. ``options`` are keyword arguments of the network's class.
     """
 
     name: str = "sharp"
     scale: int
     start: str | None = None
+    options: dict[str, bool | int | float | str] = {}
 
     @model_validator(mode="after")
     def _exists(self) -> ModelSection:
         info = describe_model(self.name)
         if not info.learned:
             raise ValueError(f"model {self.name!r} has nothing to learn")
-        info.check_scale(self.scale)
+        info.check_scale(self.scale, pretrained=False)
+        with torch.random.fork_rng(devices=[]):
+            create_model(self.name, self.scale, pretrained=False, **self.options)
         return self
 
 
@@ -74,13 +78,13 @@ class OptimisationSection(Section):
 
 
 class SROptimisationSection(OptimisationSection):
-    """As :class:`OptimisationSection`, on L1 or L2 over the luma.
+    """As :class:`OptimisationSection`, on the L1, L2 or Charbonnier distance (epsilon 1e-3) of the luma.
 
     ``expansion`` > 0 trains every 3x3 convolution as a product of two matrices with that inner width, which is
     multiplied out again for the result (collapsible blocks: Bhardwaj et al., *SESR*, MLSys 2022, section 3).
     """
 
-    loss: Literal["l1", "l2"] = "l1"
+    loss: Literal["l1", "l2", "charbonnier"] = "l1"
     expansion: Annotated[int, Field(ge=0)] = 0
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,9 +17,43 @@ from karaffe.evaluation import PAPERS, psnr
 from karaffe.models import SuperResolver, create_model, save_weights
 from karaffe.models.checkpoint import read_tensors
 from karaffe.training.base import Training
-from karaffe.training.config import SRConfig
-from karaffe.training.data import Pair, PatchSampler, check_size, make_pair, middle, read_folder
+from karaffe.training.config import DataSection, SRConfig
+from karaffe.training.data import Pair, check_size, make_pair, middle, read_folder
 from karaffe.training.expansion import expand, plain_weights
+from karaffe.training.patches import PairStore, PatchSampler
+
+
+def charbonnier(x: Tensor, y: Tensor) -> Tensor:
+    """The mean of sqrt((x - y)² + 1e-6), L1 that is smooth at zero (Charbonnier et al., ICIP 1994)."""
+    return ((x - y).square() + 1e-6).sqrt().mean()
+
+
+LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
+    {"l1": F.l1_loss, "l2": F.mse_loss, "charbonnier": charbonnier}
+)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a training sees, and the pairs that decide."""
+
+    store: PairStore
+    held_out: list[Pair]
+
+
+def load_pictures(data: DataSection, scale: int, folder: Path) -> Pictures:
+    """Read ``train/`` and ``held-out/`` of ``folder`` and reduce them.
+
+    Raises:
+        FileError: a folder or a picture that cannot be read.
+        ArgumentError: a picture that is smaller than a patch.
+    """
+    store = PairStore(read_folder(folder / "train"), scale=scale, patch=data.patch, reductions=data.reductions)
+    held_out = [
+        make_pair(name, middle(check_size(name, picture, data.patch * scale), data.validation_crop), scale)
+        for name, picture in read_folder(folder / "held-out")
+    ]
+    return Pictures(store, held_out)
 
 
 class SRTraining(Training):
@@ -25,7 +61,7 @@ class SRTraining(Training):
 
     Args:
         config: what to train, and how.
-        folder: holds ``train/`` and ``held-out/``.
+        pictures: of :func:`load_pictures`; trainings on the same data can share them.
         begun: the weights will come from a run's state, so that ``config.model.start`` is not needed.
     """
 
@@ -33,27 +69,17 @@ class SRTraining(Training):
     network: SuperResolver
     sampler: PatchSampler
 
-    def __init__(self, config: SRConfig, folder: Path, *, begun: bool = False) -> None:
+    def __init__(self, config: SRConfig, pictures: Pictures, *, begun: bool = False) -> None:
         super().__init__(config.optimisation, config.run)
         self.config = config
         settings, scale = config.optimisation, config.model.scale
         self.sampler = PatchSampler(
-            read_folder(folder / "train"),
-            scale=scale,
-            patch=config.data.patch,
-            batch=settings.batch,
-            candidates=config.data.candidates,
-            reductions=config.data.reductions,
-            seed=settings.seed,
+            pictures.store, batch=settings.batch, candidates=config.data.candidates, seed=settings.seed
         )
-        crop = config.data.validation_crop
-        self.held_out = [
-            make_pair(name, middle(check_size(name, picture, config.data.patch * scale), crop), scale)
-            for name, picture in read_folder(folder / "held-out")
-        ]
+        self.held_out = pictures.held_out
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.network = create_model(config.model.name, scale, pretrained=False)
+            self.network = create_model(config.model.name, scale, pretrained=False, **config.model.options)
             if config.model.start is not None and not begun:
                 start_from(self.network, Path(config.model.start), config.model.name)
             if settings.expansion:
@@ -61,8 +87,7 @@ class SRTraining(Training):
         self.mean = {k: v.clone() for k, v in plain_weights(self.network).items()}
 
     def loss(self, source: Tensor, target: Tensor) -> Tensor:
-        measure = F.l1_loss if self.config.optimisation.loss == "l1" else F.mse_loss
-        return measure(self.network(source), target)
+        return LOSSES[self.config.optimisation.loss](self.network(source), target)
 
     def plain_weights(self) -> Mapping[str, Tensor]:
         return plain_weights(self.network)
@@ -74,7 +99,8 @@ class SRTraining(Training):
 
     def mean_network(self) -> SuperResolver:
         """Return the plain network with the running mean of the weights."""
-        network = create_model(self.config.model.name, self.config.model.scale, pretrained=False).eval()
+        model = self.config.model
+        network = create_model(model.name, model.scale, pretrained=False, **model.options).eval()
         network.load_state_dict(self.mean)
         return network
 

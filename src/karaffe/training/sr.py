@@ -8,7 +8,7 @@ from pathlib import Path
 
 from karaffe.errors import ArgumentError
 from karaffe.training.config import SRConfig, load_config, parse_config
-from karaffe.training.module import SRTraining
+from karaffe.training.module import SRTraining, load_pictures
 from karaffe.training.run import Run
 
 
@@ -62,7 +62,8 @@ def train_sr(
         run = Run.open(Path(resume or ""))
         settings = parse_config(run.config_path.read_text(encoding="utf-8"), str(run.config_path))
     begun = run is not None and run.state_path.exists()
-    training = SRTraining(settings, Path(data or settings.data.folder), begun=begun)
+    pictures = load_pictures(settings.data, settings.model.scale, Path(data or settings.data.folder))
+    training = SRTraining(settings, pictures, begun=begun)
     if run is None:
         path = Path(os.fspath(config or ""))
         run = Run.create(Path(runs) / (name or path.stem), path.read_text(encoding="utf-8"))

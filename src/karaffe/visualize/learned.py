@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from karaffe.errors import ArgumentError, ShapeError
 from karaffe.evaluation.images import check_image, peak
-from karaffe.models.sharp import Sharp, to_luma
+from karaffe.models.luma import to_luma
+from karaffe.models.sharp import Sharp
 from karaffe.ops.normalize import shuffle
 from karaffe.visualize.colours import HEAT, SIGNED, colour
 

@@ -1,0 +1,215 @@
+"""Many small trainings side by side on one GPU: a step is the replay of a CUDA graph.
+
+A step of a small network is some hundred kernels that take microseconds each: launched one by one they leave the GPU
+idle. Here whole steps (crops, losses, gradients, Adam, running mean) are recorded once and replayed, every training on
+a stream of its own. What a step does is what :class:`karaffe.training.base.Training` does; between two log lines the
+host only hands over where the crops lie and what the rates are.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from karaffe.errors import KaraffeError
+from karaffe.training.base import Training, learning_rate
+from karaffe.training.patches import PatchSampler
+from karaffe.training.run import Run
+
+# Steps in one graph: enough that launching it costs nothing beside running it.
+STEPS_A_REPLAY = 10
+WARM_UP = 3
+
+
+class GraphedTraining:
+    """One training whose steps are replayed.
+
+    Args:
+        training: whose sampler cuts its batches on the device; ``log_every`` must be a multiple of 10.
+        run: where it logs and saves; a state that is there is taken up.
+        device: a CUDA device, or the CPU, where the same steps are executed one by one (for tests).
+    """
+
+    def __init__(self, training: Training, run: Run, device: torch.device) -> None:
+        self.training, self.device = training.to(device), device
+        self.sampler = cast(PatchSampler, training.sampler)
+        self.sampler.use(device)
+        training.begin(run)
+        training.mean = {key: value.to(device) for key, value in training.mean.items()}
+        self.done = training.start_step
+        self.chunk = training.rhythm.log_every
+        self.optimizer = training.adam = self._optimizer(training.adam)
+        self.crops = torch.zeros(self.chunk, self.sampler.batch, 4, dtype=torch.int64, device=device)
+        self.rates, self.losses = torch.zeros(self.chunk, device=device), torch.zeros(self.chunk, device=device)
+        self.shares = torch.ones(self.chunk, device=device)
+        self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.replay: Callable[[], None] = self._captured() if self.stream else self._steps
+        self.event: torch.cuda.Event | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.done >= self.training.settings.steps
+
+    def ready(self) -> bool:
+        """Whether the steps that were enqueued last have been computed."""
+        return self.event is None or self.event.query()
+
+    def enqueue(self, most: int | None = None) -> None:
+        """Hand the next steps up to a log line, or ``most``, to the device; the last may be fewer."""
+        settings = self.training.settings
+        stop = min(self.done + (most or self.chunk), settings.steps)
+        steps = range(self.done, self.done + self.chunk)
+        with torch.cuda.stream(self.stream):
+            self.crops.copy_(self.sampler.crops(torch.arange(steps.start, steps.stop, device=self.device)))
+            # Steps beyond the last have no rate and no share in the mean: they change nothing.
+            rates = [learning_rate(settings, step) if step < stop else 0.0 for step in steps]
+            shares = [1 - min(settings.ema, (step + 1) / (step + 10)) if step < stop else 0.0 for step in steps]
+            self.rates.copy_(torch.tensor(rates), non_blocking=True)
+            self.shares.copy_(torch.tensor(shares), non_blocking=True)
+            self.cursor.zero_()
+            for _ in range(math.ceil((stop - self.done) / STEPS_A_REPLAY)):
+                self.replay()
+            if self.stream:
+                self.event = torch.cuda.Event()
+                self.event.record(self.stream)
+        self.stop = stop
+
+    def collect(self) -> None:
+        """Take the losses of the steps that were enqueued last; log, measure and save what is due.
+
+        Raises:
+            TrainingError: a loss that is not finite.
+        """
+        with torch.cuda.stream(self.stream):
+            losses = self.losses[: self.stop - self.done].tolist()
+            for offset, loss in enumerate(losses):
+                if not math.isfinite(loss):
+                    self.training.diverged(self.done + offset, loss)
+            self.training.losses, self.done, self.event = losses, self.stop, None
+            if self.done % self.chunk == 0:
+                self.training.account(self.done)
+            if self.finished:
+                self.training.finish()
+
+    def remember(self) -> Callable[[], None]:
+        """Return what puts weights, running mean and moments back to what they are now."""
+        tensors = [*self.training.network.state_dict().values(), *self.training.mean.values()]
+        before = [t.clone() for t in tensors]
+        moments = {p: {k: v.clone() for k, v in s.items()} for p, s in self.optimizer.state.items()}
+
+        def restore() -> None:
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+            for parameter, state in self.optimizer.state.items():
+                for key, value in state.items():
+                    old = moments.get(parameter, {}).get(key)
+                    value.zero_() if old is None else value.copy_(old)
+            if self.stream:
+                torch.cuda.synchronize(self.device)
+
+        return restore
+
+    def _optimizer(self, adam: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """Adam that reads its rate from the device, with the moments of ``adam``."""
+        fast = self.device.type == "cuda"
+        self.rate = torch.zeros((), device=self.device)
+        options = {"capturable": True, "fused": True} if fast else {}
+        optimizer = torch.optim.Adam(self.training.network.parameters(), lr=self.rate, betas=(0.9, 0.99), **options)
+        for parameter, state in adam.state.items():
+            optimizer.state[parameter] = {key: value.to(self.device) for key, value in state.items()}
+        return optimizer
+
+    def _steps(self) -> None:
+        for _ in range(STEPS_A_REPLAY):
+            self._step()
+
+    def _step(self) -> None:
+        training = self.training
+        source, target = self.sampler.cut(self.crops.index_select(0, self.cursor)[0])
+        self.rate.copy_(self.rates.index_select(0, self.cursor)[0])
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = training.loss(source, target)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(training.network.parameters(), training.settings.clip, foreach=True)
+        self.optimizer.step()
+        self._update_mean(self.shares.index_select(0, self.cursor)[0])
+        self.losses.index_copy_(0, self.cursor, loss.detach()[None])
+        self.cursor.add_(1).clamp_(max=self.chunk - 1)
+
+    @torch.no_grad()
+    def _update_mean(self, share: Tensor) -> None:
+        values = self.training.plain_weights()
+        means = [self.training.mean[key] for key in values]
+        differences = torch._foreach_sub(list(values.values()), means)
+        torch._foreach_mul_(differences, share)
+        torch._foreach_add_(means, differences)
+
+    def _captured(self) -> Callable[[], None]:
+        """Record the steps, and put back what trying them out has changed."""
+        restore = self.remember()
+        assert self.stream is not None
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self.stream):
+            for _ in range(WARM_UP):
+                self._step()
+        self.stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self.stream):
+            self._steps()
+        restore()
+        return graph.replay
+
+
+def measure_pace(trainings: Sequence[GraphedTraining], seconds: float) -> list[float]:
+    """Return the steps a second of each while all advance together, and leave them as they were."""
+    restores, steps = [t.remember() for t in trainings], [0] * len(trainings)
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for i, training in enumerate(trainings):
+            if training.ready():
+                some = min(training.chunk, 10 * STEPS_A_REPLAY)
+                training.enqueue(some)
+                steps[i] += some
+    for training in trainings:
+        if training.stream:
+            training.stream.synchronize()
+        training.event = None
+    elapsed = time.perf_counter() - start
+    for restore in restores:
+        restore()
+    return [count / elapsed for count in steps]
+
+
+def train_together(trainings: Sequence[GraphedTraining]) -> None:
+    """Advance all trainings until each is finished; each at its own pace.
+
+    Raises:
+        KaraffeError: what stopped a training, a loss that is not finite for one; the others are finished first.
+    """
+    stopped: list[KaraffeError] = []
+    active = [t for t in trainings if not t.finished]
+    for training in active:
+        training.enqueue()
+    while active:
+        for training in list(active):
+            if not training.ready():
+                continue
+            try:
+                training.collect()
+            except KaraffeError as error:
+                stopped.append(error)
+                active.remove(training)
+                continue
+            if training.finished:
+                active.remove(training)
+            else:
+                training.enqueue()
+    if stopped:
+        raise stopped[0]
