@@ -12,10 +12,11 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, settings
 from wire import answer_body, csrf_in
 
-from karaffe.studio.mos.server.app import make_app, new_admin_token
-from karaffe.studio.mos.server.security import HEADERS
+from karaffe.studio.mos.server.app import make_app
 from karaffe.studio.mos.store import Store
 from karaffe.studio.mos.votes import read_votes
+from karaffe.studio.web.forms import new_token
+from karaffe.studio.web.guard import HEADERS
 
 HOSTS = ["testserver"]
 TOKEN = "a-token-for-tests"
@@ -114,8 +115,8 @@ def test_the_keepers_page_needs_the_token(client: Make) -> None:
     assert visitor.post("/admin/login", data={"csrf": csrf, "token": "guess"}).status_code == 401
     assert visitor.get(f"/admin?token={TOKEN}").text.count("Token that the server printed") == 1
     assert "karaffe_keeper" not in visitor.cookies
-    assert len(new_admin_token()) == 32
-    assert new_admin_token() != new_admin_token()
+    assert len(new_token()) == 32
+    assert new_token() != new_token()
 
 
 @both_databases

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from karaffe.studio.mos.summary import Summary
-from karaffe.studio.mos.templates import make_environment
+from karaffe.studio.web.templates import make_environment
 
 _WIDTH, _LEFT, _ROW = 640, 170, 34
 
@@ -23,7 +23,7 @@ def report_page(summary: Summary, figures: dict[str, Any], note: str) -> str:
     style = resources.files("karaffe.studio.mos").joinpath("assets", "report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
-        make_environment()
+        make_environment("karaffe.studio.mos")
         .get_template("report.html")
         .render(
             summary=summary,

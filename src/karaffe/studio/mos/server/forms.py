@@ -28,9 +28,3 @@ class AnswerOut(BaseModel):
     new: bool
     value: int
     finished: bool
-
-
-class Problem(BaseModel):
-    """Why a request was refused."""
-
-    detail: str

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from karaffe.studio.mos.server.security import form_token
 from karaffe.studio.mos.store import State, Store, Turn
-from karaffe.studio.mos.templates import make_environment
+from karaffe.studio.web.forms import form_token
+from karaffe.studio.web.templates import make_environment
 
 _KEYS = {"pair": "left and right arrow keys", "scale": "keys 1 to 5"}
 
@@ -17,7 +17,7 @@ class Pages:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        environment = make_environment()
+        environment = make_environment("karaffe.studio.mos")
         self._templates = {n: environment.get_template(n) for n in environment.list_templates()}
 
     def render(self, name: str, **values: Any) -> str:

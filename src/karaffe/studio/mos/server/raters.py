@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 import re
-import secrets
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Path, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from karaffe.errors import ArgumentError
 from karaffe.studio.mos.server.forms import AnswerIn, AnswerOut
 from karaffe.studio.mos.server.pages import Pages
-from karaffe.studio.mos.server.security import form_token, same
 from karaffe.studio.mos.store import Store, UnknownLinkError, Viewing
+from karaffe.studio.web.forms import CsrfField, check_form, form_token, keep_visit, visit_of
 
-VISIT = "karaffe_visit"
 PHONE = re.compile(r"Mobi|Android.+Mobile|iPhone|iPod", re.IGNORECASE)
 
 Link = Annotated[str, Path(max_length=64)]
-CsrfField = Annotated[str, Form(min_length=1, max_length=128)]
 _HTML: dict[str, Any] = {"response_class": HTMLResponse}
 _SEE_OTHER: dict[int | str, dict[str, Any]] = {303: {"description": "Go to the rater's page"}}
-
-
-class ForeignFormError(ArgumentError):
-    """A form that did not come from a page of this server."""
-
-
-def check_form(given: str, expected: str) -> None:
-    """Raise unless a form carries the token of its page."""
-    if not same(given, expected):
-        raise ForeignFormError("this form is not from here, or too old: load the page again")
-
-
-def visit_of(request: Request) -> str:
-    """The visit's random cookie, or a new one where the browser has none."""
-    cookie = request.cookies.get(VISIT, "")
-    return cookie if re.fullmatch(r"[A-Za-z0-9_-]{32}", cookie) else secrets.token_urlsafe(24)
-
-
-def keep_visit(response: Response, request: Request, visit: str) -> None:
-    """Let the browser keep its visit's cookie, out of reach of scripts and other sites."""
-    secure = request.url.scheme == "https"
-    response.set_cookie(VISIT, visit, httponly=True, samesite="strict", secure=secure)
 
 
 def make_router(store: Store, pages: Pages) -> APIRouter:

@@ -1,16 +1,12 @@
-"""Listening on an address until interrupted."""
+"""Serving a study until interrupted."""
 
 from __future__ import annotations
 
-import socket
-
-import uvicorn
-
-from karaffe.errors import FileError
 from karaffe.studio.mos.database import Database
-from karaffe.studio.mos.server.app import make_app, new_admin_token
-from karaffe.studio.mos.server.security import LOOPBACK
+from karaffe.studio.mos.server.app import make_app
 from karaffe.studio.mos.store import Store
+from karaffe.studio.web.forms import new_token
+from karaffe.studio.web.serving import listen, run, served_hosts
 
 
 def serve_study(database: str, host: str = "127.0.0.1", port: int = 8000, hostnames: tuple[str, ...] = ()) -> None:
@@ -26,29 +22,12 @@ def serve_study(database: str, host: str = "127.0.0.1", port: int = 8000, hostna
     """
     opened = Database(database)
     try:
-        listener = _listen(host, port)
-        token = new_admin_token()
-        hosts = {*LOOPBACK, host, *hostnames} if host in LOOPBACK or hostnames else None
-        app = make_app(Store(opened), token, hosts=hosts)
-        shown = f"[{host}]" if ":" in host else host
-        print(f"Raters:       http://{shown}:{listener.getsockname()[1]}/", flush=True)
-        print(f"Keeper:       http://{shown}:{listener.getsockname()[1]}/admin", flush=True)
+        listener, address = listen(host, port)
+        token = new_token()
+        app = make_app(Store(opened), token, hosts=served_hosts(host, hostnames))
+        print(f"Raters:       {address}", flush=True)
+        print(f"Keeper:       {address}admin", flush=True)
         print(f"Keeper token: {token}", flush=True)
-        # No access log: addresses hold the raters' personal links.
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
-        uvicorn.Server(config).run([listener])
+        run(app, listener)
     finally:
         opened.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(512)
-    except OSError as error:
-        listener.close()
-        raise FileError(f"cannot listen on {host} port {port}: {error.strerror}") from None
-    return listener

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
-def make_environment() -> Environment:
-    """Return the engine over this package's ``pages``."""
+def make_environment(package: str) -> Environment:
+    """Return the engine over the ``pages`` of ``package``, and behind them those that all servers share."""
     environment = Environment(
-        loader=PackageLoader("karaffe.studio.mos", "pages"),
+        loader=ChoiceLoader([PackageLoader(package, "pages"), PackageLoader("karaffe.studio.web", "pages")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
