@@ -9,7 +9,20 @@ from typing import Annotated, Any
 import typer
 
 import karaffe
-from karaffe.cli import bench, compare, doctor, evaluate, export, models, mos, surgery, train, upsamplers, upscale
+from karaffe.cli import (
+    bench,
+    compare,
+    doctor,
+    evaluate,
+    export,
+    models,
+    mos,
+    studio,
+    surgery,
+    train,
+    upsamplers,
+    upscale,
+)
 from karaffe.cli.common import errors_console
 from karaffe.errors import ArgumentError, DtypeError, KaraffeError
 
@@ -35,6 +48,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("export")(export.export)
 app.add_typer(mos.app, name="mos")
+app.command("studio")(studio.studio)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 

@@ -7,11 +7,12 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from karaffe.errors import ArgumentError, KaraffeError, unknown_name
 from karaffe.evaluation.images import Image
@@ -21,7 +22,8 @@ from karaffe.evaluation.protocol import PAPERS, Protocol, get_protocol
 from karaffe.evaluation.results import Row, Summary, plain, summarize, to_csv
 from karaffe.evaluation.staging import staged_folder
 from karaffe.imaging.engine import Tile
-from karaffe.visualize import Box, Panel, Scene, importances, latex, page, pdf, strip
+from karaffe.visualize import Box, Panel, Scene, importance_map, importances, latex, page, pdf, strip
+from karaffe.visualize.learned import predicts_kernels
 
 Picture = str | os.PathLike[str] | Image
 Progress = Callable[[int, int, str], None]
@@ -44,7 +46,8 @@ class Look:
     """How strips and page are drawn: crops (default: where the methods differ most), their size, number, zoom.
 
     ``formats`` are those of the strips: ``"png"``, ``"pdf"``, and ``"tex"``, which is LaTeX and the PNGs it includes.
-    ``learned`` adds a picture of where the content mattered to the models that predict kernels.
+    ``learned`` adds, for the models that predict kernels, maps of where the content mattered to the page, and a
+    picture of them.
 
     Raises:
         UnknownNameError: Another format.
@@ -172,6 +175,8 @@ def compare(
     rows: list[Row] = []
     failures: list[Failure] = []
     scenes = _scenes(pictures, methods, scale, protocol, rows, failures, progress)
+    if look.learned:
+        scenes = _with_importance(scenes, methods)
     result = Comparison(scale, labels, protocol, ())
     if output is None:
         kept = tuple(scenes)
@@ -270,9 +275,22 @@ def _drawn(scenes: Iterator[Scene], stage: Path, stems: dict[str, str], look: Lo
         yield scene
 
 
+def _networks(methods: Sequence[Method]) -> dict[str, nn.Module]:
+    return {m.name: m.network for m in methods if isinstance(m, ModelMethod) and m.network is not None}
+
+
+def _with_importance(scenes: Iterator[Scene], methods: Sequence[Method]) -> Iterator[Scene]:
+    """Give each scene's panels the maps of where the content mattered, where a network predicts kernels."""
+    networks = {name: network for name, network in _networks(methods).items() if predicts_kernels(network)}
+    for scene in scenes:
+        low = reduce(scene.reference, scene.scale)
+        maps = {name: importance_map(network, low) for name, network in networks.items()}
+        yield replace(scene, panels=tuple(replace(p, importance=maps.get(p.label)) for p in scene.panels))
+
+
 def _learned(scenes: Iterator[Scene], stage: Path, stems: dict[str, str], methods: Sequence[Method]) -> Iterator[Scene]:
     """Write where the content mattered in each scene, and hand it on."""
-    networks = {m.name: m.network for m in methods if isinstance(m, ModelMethod) and m.network is not None}
+    networks = _networks(methods)
     for scene in scenes:
         figure = importances(networks, reduce(scene.reference, scene.scale))
         if figure is not None:

@@ -132,7 +132,7 @@ def run_file(
     if target.exists() and source.exists() and target.samefile(source):
         raise FileError(f"cannot write {target}: it is the source itself, which is never overwritten")
     with open_reader(source) as original:
-        enlarger, reader = _prepared(original, settings, source, target)
+        enlarger, reader = prepare(original, settings, source, target)
         info, made = original.info, enlarger.target
         total = made.height * made.width * made.frames
         with open_writer(target, made, overwrite=overwrite) as writer:
@@ -146,8 +146,14 @@ def run_file(
     return FileSummary(source, target, *sizes, made.frames, made.bands, seconds)
 
 
-def _prepared(original: Reader, settings: Settings, source: Path, target: Path) -> tuple[Enlarger, Reader]:
-    """Return what enlarges a file, and the reader to do it from: through the plane first, where that is asked."""
+def prepare(original: Reader, settings: Settings, source: Path, target: Path) -> tuple[Enlarger, Reader]:
+    """Return what enlarges a file, and the reader to do it from: through the plane first, where that is asked.
+
+    ``original`` is ``source`` opened; ``target`` is only named, for what its format can hold.
+
+    Raises:
+        FileError, ArgumentError, UnknownNameError: As :func:`upscale_file`.
+    """
     info = original.info
     if settings.value_range is not None:
         slope, intercept = info.rescale

@@ -6,6 +6,7 @@ Needs Pillow (``pip install karaffe[imaging]``).
 from karaffe.visualize.crops import Box, find_crops
 from karaffe.visualize.latex import latex
 from karaffe.visualize.learned import Importance, importance, importances, kernels, measure_importance, offsets
+from karaffe.visualize.maps import importance_map
 from karaffe.visualize.page import page
 from karaffe.visualize.pdf import pdf
 from karaffe.visualize.scene import Panel, Scene
@@ -18,6 +19,7 @@ __all__ = [
     "Scene",
     "find_crops",
     "importance",
+    "importance_map",
     "importances",
     "kernels",
     "latex",

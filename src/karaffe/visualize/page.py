@@ -11,26 +11,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import io
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
-from importlib import resources
 from string import Template
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from karaffe.errors import ArgumentError
 from karaffe.evaluation.statistics import bootstrap_interval, paired_test
-from karaffe.visualize.colours import HEAT, SIGNED, error_limit
+from karaffe.visualize.colours import error_limit
 from karaffe.visualize.crops import find_crops
+from karaffe.visualize.pngs import to_pngs
 from karaffe.visualize.scene import Panel, Scene, rgb, rgb16
+from karaffe.visualize.viewer import inert_json, viewer_asset, viewer_markup, viewer_script, viewer_style
 
-_SCRIPTS = ("maps.js", "viewer.js", "table.js", "main.js")
 _FIGURES = ("psnr", "ssim", "seconds")
 
 # Stands where the pictures and figures go, which are written one by one and never held together.
@@ -60,37 +56,33 @@ def page(
     Raises:
         ArgumentError: No scene, or scenes with different labels.
     """
-    style = _asset("page.css")
-    script = f'"use strict";\n(() => {{\n{"".join(map(_asset, _SCRIPTS))}}})();\n'
-    whole = Template(_asset("page.html")).substitute(
+    style, script = viewer_style(), viewer_script(viewer_asset("stored.js"))
+    whole = Template(viewer_asset("page.html")).substitute(
         policy=_policy(style, script),
         title=html.escape(title),
-        note=html.escape(note),
         style=style,
         script=script,
-        colours=_inert_json({"heat": HEAT, "signed": SIGNED}),
+        viewer=viewer_markup(title, note),
         content=_SPLIT,
     )
     head, tail = whole.split(_SPLIT)
     yield head
     figures: list[list[Panel]] = []
     for i, scene in enumerate(scenes):
-        figures.append([replace(panel, pixels=_NO_PIXELS) for panel in scene.panels])
+        figures.append([replace(panel, pixels=_NO_PIXELS, importance=None) for panel in scene.panels])
         labels = [[panel.label for panel in panels] for panels in figures]
         if labels[-1] != labels[0]:
             raise ArgumentError(f"page: every scene must have the panels {labels[0]}; {scene.name!r} differs")
         for j, pixels in enumerate([scene.reference, *(panel.pixels for panel in scene.panels)]):
             yield _picture(f"p{i}-{j}", pixels, scene.deep)
+        for j, panel in enumerate(scene.panels, start=1):
+            yield _importance(f"p{i}-{j}", panel)
         yield _inert("scene", _describe(scene, i, crop_size, crops))
     if not figures:
         raise ArgumentError("page: at least one scene is needed")
     means = [_means(list(column)) for column in zip(*figures, strict=True)]
     yield _inert("summary", {"means": means, "pairs": _pairs(figures)})
     yield tail
-
-
-def _asset(name: str) -> str:
-    return resources.files("karaffe.visualize").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def _policy(style: str, script: str) -> str:
@@ -103,28 +95,31 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _inert_json(value: Any) -> str:
-    """JSON that cannot end the element it stands in, nor open a comment or another element there."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
 def _inert(kind: str, value: Any) -> str:
-    return f'<script type="application/json" class="{kind}">{_inert_json(value)}</script>\n'
+    return f'<script type="application/json" class="{kind}">{inert_json(value)}</script>\n'
+
+
+def _names(identity: str, deep: bool) -> list[str]:
+    """Elements of a picture: one, or of a deep one those of its high and of its low bytes."""
+    return [identity, f"{identity}-low"] if deep else [identity]
 
 
 def _picture(identity: str, pixels: Any, deep: bool) -> str:
-    """A picture as PNG; a deep one as two, of its high and of its low bytes, since browsers decode 8 bit only."""
-    if not deep:
-        return _png(identity, rgb(pixels))
-    wide = rgb16(pixels)
-    return _png(identity, (wide >> 8).astype(np.uint8)) + _png(f"{identity}-low", wide.astype(np.uint8))
+    pngs = to_pngs(rgb16(pixels) if deep else rgb(pixels))
+    return "".join(_inert_png(name, png) for name, png in zip(_names(identity, deep), pngs, strict=True))
 
 
-def _png(identity: str, pixels: npt.NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
-    return f'<script type="text/plain" id="{identity}">{base64.b64encode(buffer.getvalue()).decode()}</script>\n'
+def _importance(identity: str, panel: Panel) -> str:
+    """Where the content mattered to a method, as the red and the green of a picture."""
+    if panel.importance is None:
+        return ""
+    channels = np.floor(np.clip(panel.importance, 0, 1) * 255 + 0.5).astype(np.uint8)
+    (png,) = to_pngs(np.dstack([channels, np.zeros(channels.shape[:2], np.uint8)]))
+    return _inert_png(f"{identity}-importance", png)
+
+
+def _inert_png(identity: str, png: bytes) -> str:
+    return f'<script type="text/plain" id="{identity}">{base64.b64encode(png).decode()}</script>\n'
 
 
 def _describe(scene: Scene, number: int, crop_size: int, crops: int) -> dict[str, Any]:
@@ -136,9 +131,14 @@ def _describe(scene: Scene, number: int, crop_size: int, crops: int) -> dict[str
         "deep": scene.deep,
         "limit": error_limit([scene.error(panel) for panel in scene.panels]),
         "crops": find_crops(scene, size=crop_size, count=crops),
-        "reference": {"label": "reference", "image": f"p{number}-0"},
+        "reference": {"label": "reference", "images": _names(f"p{number}-0", scene.deep)},
         "panels": [
-            {"label": panel.label, "image": f"p{number}-{j}", **_figures(panel)}
+            {
+                "label": panel.label,
+                "images": _names(f"p{number}-{j}", scene.deep),
+                "importance": None if panel.importance is None else f"p{number}-{j}-importance",
+                **_figures(panel),
+            }
             for j, panel in enumerate(scene.panels, start=1)
         ],
     }

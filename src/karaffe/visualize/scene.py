@@ -16,7 +16,9 @@ from karaffe.evaluation.images import Image, check_image, luma, peak, quantize, 
 class Panel:
     """One method's picture, ``(H, W)`` or ``(H, W, 3)``, with its scores where they are known.
 
-    ``psnr`` in dB, ``ssim`` in [-1, 1], ``seconds`` of wall clock.
+    ``psnr`` in dB, ``ssim`` in [-1, 1], ``seconds`` of wall clock. ``importance``, ``(h, w, 2)`` in [0, 1] at the
+    size of what was enlarged: entropy and off-centre mass of the kernels that a network predicted there
+    (:func:`karaffe.visualize.importance_map`).
     """
 
     label: str
@@ -24,6 +26,7 @@ class Panel:
     psnr: float | None = None
     ssim: float | None = None
     seconds: float | None = None
+    importance: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

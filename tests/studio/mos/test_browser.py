@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -22,29 +21,7 @@ from karaffe.studio.mos.stimuli import decode
 from karaffe.studio.mos.store import Store
 from karaffe.studio.mos.votes import read_votes
 
-playwright_api = pytest.importorskip("playwright.sync_api")
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 ALLOWED_WINDOW = {"width": 1000, "height": 700}
-
-
-@pytest.fixture(scope="module")
-def launch() -> Iterator[Callable[..., Any]]:
-    """Start Chromium, once for each set of further flags."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("chromium is not installed")
-    running: dict[tuple[str, ...], Any] = {}
-    with playwright_api.sync_playwright() as playwright:
-
-        def start(*flags: str) -> Any:
-            if flags not in running:
-                running[flags] = playwright.chromium.launch(executable_path=program, args=[*FLAGS, *flags])
-            return running[flags]
-
-        yield start
-        for browser in running.values():
-            browser.close()
 
 
 @pytest.fixture
@@ -300,14 +277,12 @@ def test_breaks_come_and_go(served, visit) -> None:
     assert page.query_selector("#rest") is None
 
 
-def test_no_barriers_on_any_page(served, visit, tmp_path) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+def test_no_barriers_on_any_page(served, visit, barriers, tmp_path) -> None:
     where, base = served(design="pair", training=["p0.png"], break_every=1, trials_per_rater=2)
     page = visit(bypass_csp=True)
 
     def check(name: str) -> None:
-        results = axe.run(page)
-        assert results.violations_count == 0, f"{name}: {results.generate_report()}"
+        assert barriers(page) == [], name
 
     page.goto(base)
     check("front")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -35,9 +38,22 @@ def served_hosts(host: str, hostnames: tuple[str, ...]) -> set[str] | None:
     return {*LOOPBACK, host, *hostnames} if host in LOOPBACK or hostnames else None
 
 
-def run(app: FastAPI, listener: socket.socket, lifespan: bool = False) -> None:
-    """Serve until interrupted. There is no access log: addresses may hold what is not everybody's."""
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, lifespan="on" if lifespan else "off"
-    )
-    uvicorn.Server(config).run([listener])
+class _Server(uvicorn.Server):
+    """A server that says when it is told to end, since answers that go on for ever would keep it from it."""
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._ending is not None:
+            self._ending()
+        super().handle_exit(sig, frame)
+
+
+def run(app: FastAPI, listener: socket.socket, ending: Callable[[], None] | None = None) -> None:
+    """Serve until interrupted, and call ``ending`` then. There is no access log: addresses may hold secrets."""
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
+    # An interruption is how a server ends.
+    with suppress(KeyboardInterrupt):
+        _Server(config, ending).run([listener])

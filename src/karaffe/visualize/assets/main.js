@@ -3,6 +3,7 @@
 function choose(item, side) {
   if (item < 0 || item >= itemsOf(sceneNow()).length) return;
   if (state.mode === "grid") setMode("single");
+  state.chosen = true;
   const target = side ?? (state.mode === "slider" ? "right" : "current");
   if (target === "current" && item !== state.current) state.before = state.current;
   state[target] = item;
@@ -30,6 +31,13 @@ function setMap(map) {
   state.map = map;
   byId("map").value = map;
   byId("limit").disabled = !["absolute", "signed"].includes(map);
+  byId("against").disabled = !COMPARING.includes(map);
+  redraw();
+}
+
+function setAgainst(item) {
+  state.against = item;
+  byId("against").value = String(item);
   redraw();
 }
 
@@ -37,16 +45,30 @@ function setScene(index) {
   const count = data.scenes.length;
   state.scene = (index + count) % count;
   byId("scene").value = String(state.scene);
-  state.offsets.clear();
-  const last = itemsOf(sceneNow()).length - 1;
-  for (const side of ["left", "right", "current", "before"]) state[side] = Math.min(state[side], last);
   state.limit = sceneNow().limit;
   for (const id of ["black", "white"]) byId(id).max = String(topNow());
   setWindow(null);
   byId("limit").value = String(state.limit);
-  layOut();
+  takeItems();
   fit();
+}
+
+// What depends on which pictures the scene has.
+function takeItems() {
+  const items = itemsOf(sceneNow());
+  for (const side of ["left", "right", "current", "before", "against"]) state[side] = Math.min(state[side], items.length - 1);
+  byId("against").replaceChildren(...items.map(({ label }, i) => new Option(`against ${label}`, String(i))));
+  setAgainst(state.against);
+  for (const option of byId("map").options) option.hidden = option.disabled = !mapsNow().includes(option.value);
+  if (!mapsNow().includes(state.map)) setMap("picture");
+  layOut();
   drawTable();
+}
+
+// The first method beside the last one, or beside the source where there is one alone.
+function chooseFirst() {
+  const last = sceneNow().panels.length;
+  Object.assign(state, { left: last > 1 ? 1 : 0, right: last, current: last, before: Math.max(0, last - 1), chosen: false });
 }
 
 // The values shown as black and as white; null: all there are.
@@ -58,7 +80,7 @@ function setWindow(window) {
 
 function toggleWindow() {
   if (state.window) return setWindow(null);
-  const reference = entry(state.scene, 0);
+  const reference = entry(0);
   reference.decoded.then(() => reference.ready && setWindow(percentiles(valuesOf(reference))));
 }
 
@@ -86,6 +108,8 @@ function drawLegend() {
     psnr: ["PSNR ≥ 50 dB", "≤ 20 dB"],
     ssim: ["SSIM 1", "0"],
     spectrum: ["amplitude −80 dB", "0 dB"],
+    entropy: ["entropy 0: one tap decides", "1: all alike"],
+    offcentre: ["off-centre mass 0: the pixel itself", "1: its neighbours"],
   }[state.map];
   byId("legend").hidden = !texts;
   if (!texts) return;
@@ -105,7 +129,7 @@ function underPointer() {
     if (px < 0 || py < 0 || px >= view.canvas.width || py >= view.canvas.height) continue;
     const item = state.mode === "slider" ? (px < view.canvas.width * state.split ? state.left : state.right) : view.item;
     const [left, top] = cornerOf(view, item);
-    return { view, item, px, py, x: Math.floor((px - left) / state.zoom), y: Math.floor((py - top) / state.zoom) };
+    return { view, item, px, py, x: (px - left) / state.zoom, y: (py - top) / state.zoom };
   }
   return null;
 }
@@ -113,19 +137,23 @@ function underPointer() {
 function drawValues() {
   const spot = underPointer();
   const { width, height } = sceneNow();
-  const inside = spot && spot.x >= 0 && spot.y >= 0 && spot.x < width && spot.y < height;
+  const within = ([x, y]) => x >= 0 && y >= 0 && x < width && y < height;
+  const inside = spot && within([spot.x, spot.y]);
   const texts = [];
   if (inside) {
     const items = state.mode === "slider" ? [0, state.left, state.right] : [0, spot.item];
     for (const item of new Set(items)) {
-      const found = entry(state.scene, item);
-      if (!found.ready) continue;
-      const at = 4 * (spot.y * width + spot.x);
-      texts.push(`${itemsOf(sceneNow())[item].label} ${valuesOf(found).slice(at, at + 3).join(" ")}`);
+      const found = entry(item);
+      // What lies under the pointer in a picture that was moved is another of its pixels.
+      const at = [0, 1].map((i) => Math.floor([spot.x, spot.y][i] + offsetOf(spot.item)[i] - offsetOf(item)[i]));
+      if (!found.ready || !within(at)) continue;
+      const first = 4 * (at[1] * width + at[0]);
+      texts.push(`${itemNow(item).label} ${valuesOf(found).slice(first, first + 3).join(" ")}`);
     }
   }
-  byId("values").textContent = inside ? [`x ${spot.x}  y ${spot.y}`, ...texts].join("   ·   ") : "";
-  drawLens(inside ? spot : null);
+  const [x, y] = inside ? [spot.x, spot.y].map(Math.floor) : [];
+  byId("values").textContent = inside ? [`x ${x}  y ${y}`, ...texts].join("   ·   ") : "";
+  drawLens(inside ? { ...spot, x, y } : null);
 }
 
 function drawLens(spot) {
@@ -165,8 +193,7 @@ function listenToPointer() {
       const box = stage.getBoundingClientRect();
       if (drag.handle) state.split = Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
       else if (drag.item !== undefined) {
-        const [ox, oy] = state.offsets.get(drag.item) ?? [0, 0];
-        state.offsets.set(drag.item, [ox + dx, oy + dy]);
+        shift(drag.item, dx, dy);
       } else {
         Object.assign(state, { x: state.x - dx, y: state.y - dy, fitted: false });
       }
@@ -186,10 +213,18 @@ function listenToPointer() {
   }, { passive: false });
 }
 
+// Move one picture alone, by pixels of it.
+function shift(item, dx, dy) {
+  const [ox, oy] = offsetOf(item);
+  state.offsets.set(keyOf(item), [ox + dx, oy + dy]);
+  redraw();
+}
+
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const KEYS = {
   s: () => setMode("slider"), g: () => setMode("grid"), b: () => setMode("single"), " ": swap,
-  m: () => setMap(MAPS[(MAPS.indexOf(state.map) + 1) % MAPS.length]),
+  m: () => setMap(mapsNow()[(mapsNow().indexOf(state.map) + 1) % mapsNow().length]),
+  d: () => setAgainst((state.against + 1) % itemsOf(sceneNow()).length),
   "+": () => stepZoom(1), "=": () => stepZoom(1), "-": () => stepZoom(-1), f: fit, c: nextCrop,
   "[": () => setScene(state.scene - 1), "]": () => setScene(state.scene + 1),
   w: toggleWindow,
@@ -201,11 +236,14 @@ const KEYS = {
 
 function listenToKeys() {
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
-    if (event.target.closest("select, input") || (event.key === " " && event.target.closest("button"))) return;
+    if (!data.scenes.length || event.ctrlKey || event.metaKey || byId("help").open) return;
+    if (event.altKey && !ARROWS[event.key]) return;
+    if (event.target.closest("select, input, textarea") || (event.key === " " && event.target.closest("button"))) return;
     const arrow = ARROWS[event.key];
     const digit = /^Digit(\d)$/.exec(event.code);
-    if (arrow && event.target === byId("handle")) {
+    if (arrow && event.altKey) {
+      shift(state.mode === "slider" ? state.right : state.mode === "single" ? state.current : (underPointer()?.item ?? 1), ...arrow);
+    } else if (arrow && event.target === byId("handle")) {
       state.split = Math.max(0, Math.min(1, state.split + 0.02 * (arrow[0] - arrow[1])));
       redraw();
     } else if (arrow) {
@@ -236,6 +274,7 @@ function listenToButtons() {
   click("ask", KEYS["?"]);
   byId("scene").addEventListener("change", (event) => setScene(Number(event.target.value)));
   byId("map").addEventListener("change", (event) => setMap(event.target.value));
+  byId("against").addEventListener("change", (event) => setAgainst(Number(event.target.value)));
   byId("limit").addEventListener("change", (event) => { state.limit = Number(event.target.value); redraw(); });
   for (const button of document.querySelectorAll("#modes button")) {
     button.addEventListener("click", () => setMode(button.dataset.mode));
@@ -248,30 +287,10 @@ function listenToButtons() {
   }
 }
 
-// Take over what the browser has read by now; the pictures of a scene stand before its description.
-function collect() {
-  const found = document.getElementsByClassName("scene");
-  const before = data.scenes.length;
-  for (let i = before; i < found.length; i++) {
-    // An element is there before its text is; what follows it shows that it has ended.
-    if (document.readyState === "loading" && !found[i].nextElementSibling) break;
-    const scene = read(found[i]);
-    byId("scene").append(new Option(scene.name, String(i)));
-    data.scenes.push(scene);
-  }
-  const summary = document.querySelector("script.summary");
-  const done = summary && document.readyState !== "loading";
-  if (done) Object.assign(data, read(summary));
-  if (!before && data.scenes.length) begin();
-  const many = data.scenes.length > 1;
-  for (const id of ["previous", "next"]) byId(id).hidden = !many;
-  byId("scopes").style.display = many && done ? "" : "none";
-  if (done) drawPairs();
-  return done;
-}
-
+let begun = false;
 function begin() {
-  Object.assign(state, { right: sceneNow().panels.length, current: sceneNow().panels.length });
+  begun = true;
+  chooseFirst();
   listenToPointer();
   listenToKeys();
   listenToButtons();
@@ -282,6 +301,3 @@ function begin() {
 }
 
 setTheme(window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-const watcher = new MutationObserver(collect);
-watcher.observe(byId("store"), { childList: true });
-document.addEventListener("DOMContentLoaded", () => { watcher.disconnect(); collect(); });

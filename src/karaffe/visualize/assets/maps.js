@@ -8,7 +8,7 @@ function canvasOf(width, height) {
 }
 
 function pixelsOf(image) {
-  const canvas = canvasOf(image.naturalWidth, image.naturalHeight);
+  const canvas = canvasOf(image.naturalWidth ?? image.width, image.naturalHeight ?? image.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
   return context.getImageData(0, 0, canvas.width, canvas.height);

@@ -43,7 +43,7 @@ function drawTable() {
     const known = rows.map((row) => row[key]).filter((v) => v !== null && v !== undefined);
     if (known.length > 1) best[key] = key === "seconds" ? Math.min(...known) : Math.max(...known);
   }
-  for (const row of [{ label: "reference", item: 0 }, ...rows]) {
+  for (const row of [{ label: sceneNow().reference.label, item: 0 }, ...rows]) {
     const tr = body.insertRow();
     const shown = state.mode === "slider" ? [state.left, state.right] : state.mode === "single" ? [state.current] : [];
     tr.classList.toggle("shown", shown.includes(row.item));

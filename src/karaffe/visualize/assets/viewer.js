@@ -7,37 +7,62 @@ const HEAT = paletteOf(data.heat);
 const SIGNED = paletteOf(data.signed);
 const stage = byId("stage");
 const ZOOMS = [1 / 16, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32];
-const MAPS = ["picture", "absolute", "signed", "psnr", "ssim", "spectrum"];
+const MAPS = ["picture", "absolute", "signed", "psnr", "ssim", "spectrum", "entropy", "offcentre"];
+const COMPARING = ["absolute", "signed", "psnr", "ssim"];
+const IMPORTANCE = ["entropy", "offcentre"];
 
 // `x`, `y`: the picture's point in the middle of every view; `zoom`: screen pixels a picture pixel.
-// Item 0 is the reference, item n the n-th method.
+// Item 0 is the reference (or, where there is none, the source), item n the n-th method; `against` is the item that
+// errors are taken from. Offsets are kept by picture.
 const state = {
-  scene: 0, mode: "slider", map: "picture", limit: 32, left: 1, right: 1, current: 1, before: 0,
+  scene: 0, mode: "slider", map: "picture", limit: 32, left: 1, right: 1, current: 1, before: 0, against: 0,
   window: null, split: 0.5, zoom: 1, x: 0, y: 0, fitted: true, crop: -1, loupe: false, offsets: new Map(), pointer: null,
 };
 
 const sceneNow = () => data.scenes[state.scene];
 const topNow = () => (sceneNow().deep ? 65535 : 255);
 const itemsOf = (scene) => [scene.reference, ...scene.panels];
+const itemNow = (item) => itemsOf(sceneNow())[item];
+const keyOf = (item) => itemNow(item).images[0];
+const offsetOf = (item) => state.offsets.get(keyOf(item)) ?? [0, 0];
+const mapsNow = () => MAPS.filter((map) => !IMPORTANCE.includes(map) || sceneNow().panels.some((panel) => panel.importance));
 
-// Loaded pictures and the maps made of them; the scenes looked at longest ago are let go.
+// Loaded pictures and the maps made of them; those looked at longest ago are let go.
 const loaded = new Map();
 
-function decodedLater(identity) {
+// A picture that stands in the page, in an element of that name, or at that address.
+function decodedLater(place) {
   const image = new Image();
-  image.src = "data:image/png;base64," + byId(identity).textContent.trim();
+  const inert = byId(place);
+  image.src = inert ? "data:image/png;base64," + inert.textContent.trim() : place;
   return image;
 }
 
-function entry(scene, item) {
-  const key = `${scene}/${item}`;
+// Every picture has its scene's size from here on; a smaller one, the source, is shown as blocks.
+function fitted(image, width, height) {
+  if (image.naturalWidth === width && image.naturalHeight === height) return image;
+  const canvas = canvasOf(width, height);
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.drawImage(image, 0, 0, width, height);
+  return canvas;
+}
+
+function entry(item) {
+  const { images, importance } = itemNow(item);
+  const { width, height } = sceneNow();
+  const key = images[0];
   let found = loaded.get(key);
   if (!found) {
-    const { image } = itemsOf(data.scenes[scene])[item];
-    const parts = data.scenes[scene].deep ? [image, `${image}-low`] : [image];
-    found = { images: parts.map(decodedLater), ready: false, maps: new Map() };
-    const end = (how) => () => { found[how] = true; redraw(); };
-    found.decoded = Promise.all(found.images.map((one) => one.decode())).then(end("ready"), end("broken"));
+    const coming = [...images, ...(importance ? [importance] : [])].map(decodedLater);
+    found = { images: [], importance: null, ready: false, maps: new Map() };
+    const end = () => {
+      found.images = coming.slice(0, images.length).map((one) => fitted(one, width, height));
+      found.importance = coming[images.length] ?? null;
+      found.ready = true;
+      redraw();
+    };
+    found.decoded = Promise.all(coming.map((one) => one.decode())).then(end).catch(() => { found.broken = true; redraw(); });
   }
   loaded.delete(key);
   loaded.set(key, found);
@@ -73,17 +98,19 @@ function pictureOf(found) {
 // What to draw for an item: its picture, or a map; null while something is still being decoded or made (one map a
 // task, so that the page stays alive). The reference has no error, so it is shown itself.
 function sourceOf(item) {
-  const found = entry(state.scene, item);
+  const found = entry(item);
   if (!found.ready) return null;
-  if (state.map === "picture" || (item === 0 && state.map !== "spectrum")) return pictureOf(found);
-  const reference = entry(state.scene, 0);
+  const { map: kind, limit, against } = state;
+  const itself = COMPARING.includes(kind) ? item === against : IMPORTANCE.includes(kind) && !found.importance;
+  if (kind === "picture" || itself) return pictureOf(found);
+  const reference = entry(against);
   if (!reference.ready) return null;
-  const { scene, map: kind, limit } = state;
-  const key = kind + (kind === "absolute" || kind === "signed" ? limit : "");
+  const key = [kind, COMPARING.includes(kind) && keyOf(against), ["absolute", "signed"].includes(kind) && limit].join(" ");
   if (!found.maps.has(key)) {
     found.maps.set(key, null);
     setTimeout(() => {
-      if (state.map !== kind || state.limit !== limit || loaded.get(`${scene}/${item}`) !== found) found.maps.delete(key);
+      const asked = state.map === kind && state.limit === limit && state.against === against;
+      if (!asked || ![...loaded.values()].includes(found)) found.maps.delete(key);
       else found.maps.set(key, mapOf(found, reference));
       redraw();
     });
@@ -93,6 +120,11 @@ function sourceOf(item) {
 
 function mapOf(found, reference) {
   const { width, height } = sceneNow();
+  if (IMPORTANCE.includes(state.map)) {
+    const { data: values, width: wide, height: high } = pixelsOf(found.importance);
+    const channel = IMPORTANCE.indexOf(state.map);
+    return painted(wide, high, HEAT, (i) => values[4 * i + channel] / 255);
+  }
   const [mine, theirs] = [lumaPlane(found), lumaPlane(reference)];
   if (state.map === "absolute") {
     return painted(width, height, HEAT, (i) => Math.abs(mine[i] - theirs[i]) / state.limit);
@@ -124,6 +156,8 @@ let views = [];
 
 function layOut() {
   for (const view of views) view.element.remove();
+  views = [];
+  if (!data.scenes.length) return;
   const count = itemsOf(sceneNow()).length;
   const items = state.mode === "grid" ? [...Array(count).keys()] : [state.mode === "slider" ? state.left : state.current];
   const columns = state.mode === "grid" ? gridColumns(count) : 1;
@@ -175,7 +209,7 @@ function gridColumns(count) {
 
 // Where the picture's corner falls in a view, in screen pixels; whole, so that pixels stay squares.
 function cornerOf(view, item) {
-  const [dx, dy] = state.offsets.get(item) ?? [0, 0];
+  const [dx, dy] = offsetOf(item);
   return [
     Math.round(view.canvas.width / 2 - (state.x - dx) * state.zoom),
     Math.round(view.canvas.height / 2 - (state.y - dy) * state.zoom),
@@ -186,7 +220,7 @@ function paint(view, item, from, to) {
   const context = view.canvas.getContext("2d");
   const source = sourceOf(item);
   if (!source) {
-    const { broken } = entry(state.scene, item);
+    const { broken } = entry(item);
     context.fillStyle = "#888";
     context.fillText(broken ? "this picture cannot be decoded" : "…", from + 20, view.canvas.height / 2);
     return;
@@ -204,11 +238,12 @@ function paint(view, item, from, to) {
 }
 
 function nameOf(item) {
-  const { label, psnr } = itemsOf(sceneNow())[item];
+  const { label, psnr } = itemNow(item);
   return psnr === undefined || psnr === null ? label : `${label}  ${psnr.toFixed(2)} dB`;
 }
 
 function draw() {
+  if (!data.scenes.length) return;
   const ratio = window.devicePixelRatio || 1;
   for (const view of views) {
     const box = view.element.getBoundingClientRect();

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fastapi import FastAPI
 
+from karaffe.errors import KaraffeError
 from karaffe.studio.mos.server import keeper, raters
 from karaffe.studio.mos.server.pages import Pages
 from karaffe.studio.mos.store import ExpiredLinkError, NotYetError, Store, UnknownLinkError
@@ -14,7 +15,7 @@ from karaffe.studio.web.guard import Guard
 from karaffe.studio.web.refusals import answer_errors, refused
 
 ASSETS = ("trial.css", "trial.js", "screen.js")
-_STATUS = {UnknownLinkError: 404, ExpiredLinkError: 410, NotYetError: 409}
+_STATUS: dict[type[KaraffeError], int] = {UnknownLinkError: 404, ExpiredLinkError: 410, NotYetError: 409}
 
 
 def make_app(store: Store, admin_token: str, *, hosts: Iterable[str] | None = None) -> FastAPI:

@@ -1,0 +1,65 @@
+"""What the studio's page may send, and what it is told."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import unquote
+
+from fastapi import Header, Query
+from pydantic import BaseModel
+
+from karaffe.studio.enlarge.job import State
+from karaffe.studio.enlarge.limits import LARGEST_SCALE
+
+LONGEST_NAME = 200
+# Signs that end lines, or that some systems refuse in the names of files.
+_ODD = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u2028\u2029\u202a-\u202e\u2066-\u2069]')
+
+CsrfHeader = Annotated[str, Header(alias="x-csrf-token", min_length=1, max_length=128)]
+NameHeader = Annotated[
+    str, Header(alias="x-name", max_length=4096, description="The picture's file name, percent-encoded as UTF-8")
+]
+Scale = Annotated[float, Query(gt=0, le=LARGEST_SCALE, allow_inf_nan=False)]
+Models = Annotated[list[Annotated[str, Query(max_length=64)]], Query(min_length=1, max_length=32)]
+Suffix = Annotated[str, Query(max_length=16, description="Of the results, such as .tif; empty: as the picture")]
+
+
+class ResultOut(BaseModel):
+    """What one model has made so far; ``views`` can be looked at, ``file`` is the result at full depth."""
+
+    model: str
+    state: State
+    share: float
+    seconds: float | None
+    reason: str | None
+    views: list[str] | None
+    file: str | None
+    name: str | None
+    bytes: int | None
+
+
+class JobOut(BaseModel):
+    """A picture and its results; sizes are those of the results, in pixels."""
+
+    id: str
+    name: str
+    scale: float
+    state: State
+    reason: str | None
+    width: int | None
+    height: int | None
+    deep: bool | None
+    source: list[str] | None
+    crops: list[tuple[int, int, int, int]]
+    results: list[ResultOut]
+
+
+def clean_name(header: str) -> str:
+    """A file name that can be shown and given to a file, from one that a browser sent: no folders, no odd signs."""
+    name = unquote(header, errors="replace").replace("\\", "/").rpartition("/")[2]
+    name = _ODD.sub("_", name).strip(" .")
+    stem, dot, suffix = name.rpartition(".")
+    if len(name) > LONGEST_NAME:
+        name = f"{stem[: LONGEST_NAME - len(suffix) - 1]}{dot}{suffix}" if len(suffix) < 16 else name[:LONGEST_NAME]
+    return name or "picture"
