@@ -12,16 +12,20 @@ from fastapi.responses import FileResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from karaffe.errors import ArgumentError, FileError, unknown_name
-from karaffe.imaging.formats import suffixes
 from karaffe.models import describe_model
 from karaffe.studio.enlarge.desk import Desk, UnknownJobError
-from karaffe.studio.enlarge.forms import CsrfHeader, JobOut, Models, NameHeader, Scale, Suffix, clean_name
+from karaffe.studio.enlarge.forms import SUFFIXES, CsrfHeader, JobOut, Models, NameHeader, Scale, Suffix, clean_name
 from karaffe.studio.enlarge.job import Job
 from karaffe.studio.web.forms import check_form, form_token, visit_of
 
 _LOOK_SECONDS, _BEAT_SECONDS = 0.05, 2.0
 _FOREVER = {"cache-control": "private, max-age=86400, immutable"}
-_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "minLength": 1}}},
+    }
+}
 _PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 _FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 _EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
@@ -138,8 +142,8 @@ def _check(desk: Desk, models: list[str], suffix: str) -> None:
         describe_model(model)
     if len(set(models)) < len(models) or len(models) > desk.limits.models:
         raise ArgumentError(f"models must be at most {desk.limits.models} different ones; got {', '.join(models)}")
-    if suffix and suffix not in suffixes():
-        raise unknown_name("suffix", suffix, suffixes())
+    if suffix and suffix not in SUFFIXES:
+        raise unknown_name("suffix", suffix, SUFFIXES)
 
 
 async def _receive(request: Request, job: Job, desk: Desk, visit: str) -> None:

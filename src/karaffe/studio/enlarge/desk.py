@@ -48,7 +48,7 @@ class Desk:
         self._watchers: Counter[str] = Counter()
         self._change = threading.Condition()
         self._version = 0
-        self.closed = False
+        self._ending = threading.Event()
 
     def __enter__(self) -> Self:
         self._pool = Pool(self.limits.workers, self._take)
@@ -66,9 +66,14 @@ class Desk:
     def close(self) -> None:
         """Give up all work and end what pages follow."""
         # Without the lock: this is called from a signal's handler, which may interrupt who holds it.
-        self.closed = True
+        self._ending.set()
         for job in list(self._jobs.values()):
             job.give_up("the studio was closed")
+
+    @property
+    def closed(self) -> bool:
+        """Whether the studio ends."""
+        return self._ending.is_set()
 
     @property
     def version(self) -> int:
@@ -156,9 +161,8 @@ class Desk:
                 self.changed()
 
     def _sweep_on(self) -> None:
-        while not self.closed:
+        while not self._ending.wait(_SWEEP_SECONDS):
             self.sweep(time.monotonic())
-            time.sleep(_SWEEP_SECONDS)
 
     def _take(self) -> _Order | None:
         """Wait for the next job: of the visit that has the fewest in work, the oldest."""

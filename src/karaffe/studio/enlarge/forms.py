@@ -9,10 +9,14 @@ from urllib.parse import unquote
 from fastapi import Header, Query
 from pydantic import BaseModel
 
+from karaffe.imaging.formats import suffixes
+from karaffe.models import list_models
 from karaffe.studio.enlarge.job import State
 from karaffe.studio.enlarge.limits import LARGEST_SCALE
 
 LONGEST_NAME = 200
+# A Zarr is a folder, which browsers neither send nor take.
+SUFFIXES = tuple(suffix for suffix in suffixes() if suffix != ".zarr")
 # Signs that end lines, or that some systems refuse in the names of files.
 _ODD = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u2028\u2029\u202a-\u202e\u2066-\u2069]')
 
@@ -21,8 +25,19 @@ NameHeader = Annotated[
     str, Header(alias="x-name", max_length=4096, description="The picture's file name, percent-encoded as UTF-8")
 ]
 Scale = Annotated[float, Query(gt=0, le=LARGEST_SCALE, allow_inf_nan=False)]
-Models = Annotated[list[Annotated[str, Query(max_length=64)]], Query(min_length=1, max_length=32)]
-Suffix = Annotated[str, Query(max_length=16, description="Of the results, such as .tif; empty: as the picture")]
+# What is named here is checked where it is used, which says more of a wrong name; the schema lists what there is.
+Models = Annotated[
+    list[Annotated[str, Query(max_length=64, json_schema_extra={"enum": list_models()})]],
+    Query(min_length=1, max_length=32, json_schema_extra={"uniqueItems": True}),
+]
+Suffix = Annotated[
+    str,
+    Query(
+        max_length=16,
+        description="Of the results, such as .tif; empty: as the picture",
+        json_schema_extra={"enum": ["", *SUFFIXES]},
+    ),
+]
 
 
 class ResultOut(BaseModel):

@@ -35,17 +35,16 @@ def serve_studio(
     Raises:
         FileError: The address is taken, or the folder cannot be written.
     """
-    listener, address = listen(host, port)
     place = Draft(Path(folder or tempfile.gettempdir()) / "studio")
     try:
         with file_errors("write", place.path):
             place.path.mkdir()
+        listener, address = listen(host, port)
         token = new_token() if host not in LOOPBACK or hostnames else None
         print(f"Studio:       {address}", flush=True)
         if token is not None:
             print(f"Studio token: {token}", flush=True)
-        with Desk(place.path, limits) as desk:
+        with listener, Desk(place.path, limits) as desk:
             run(make_app(desk, token, hosts=served_hosts(host, hostnames)), listener, desk.close)
     finally:
-        listener.close()
         place.discard()
