@@ -28,7 +28,7 @@ def visit(launch: Callable[..., Any], base: str) -> Iterator[Callable[..., Any]]
 
     def open_page(**options: Any) -> Any:
         context = launch().new_context(**{"viewport": {"width": 1280, "height": 760}, **options})
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(120_000)
         contexts.append(context)
         tab = context.new_page()
         tab.on("pageerror", lambda error: faults.append(str(error)))
