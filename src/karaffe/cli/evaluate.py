@@ -24,6 +24,7 @@ from karaffe.cli.common import (
     use_threads,
 )
 from karaffe.evaluation import Evaluation, evaluate_sr
+from karaffe.imaging.values import parse_range
 
 app = typer.Typer(help="Measure networks on pictures, in the papers' protocol.")
 
@@ -41,6 +42,9 @@ def sr(
     reduced: Annotated[Path | None, typer.Option(help="Folder of the reduced pictures (default: made here).")] = None,
     images: Annotated[list[str] | None, typer.Option(help="LABEL=FOLDER of pictures another tool made.")] = None,
     protocols: Annotated[str, typer.Option(help="How to measure, with commas; the first is the main one.")] = "papers",
+    value_range: Annotated[
+        str | None, typer.Option("--range", help="Real values of black and white, LO,HI; default: as files declare.")
+    ] = None,
     costs: Annotated[bool, typer.Option("--costs", help="Also parameters, multiply-adds, time and memory.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the figures an image.")] = None,
     tile: Tile = "auto",
@@ -59,6 +63,7 @@ def sr(
             reduced=reduced,
             folders=dict(map(labelled, images or [])),
             protocols=names(protocols, "--protocols"),
+            value_range=parse_range(value_range) if value_range else None,
             costs=costs,
             tile=parse_tile(tile),
             seed=seed,

@@ -11,7 +11,7 @@ import numpy as np
 from karaffe.errors import ArgumentError, FileError, ShapeError
 from karaffe.evaluation.images import Image, check_image, quantize
 from karaffe.evaluation.resize import imresize
-from karaffe.imaging import open_reader
+from karaffe.imaging import Reader, open_reader
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 
@@ -25,15 +25,49 @@ def read_picture(path: str | os.PathLike[str]) -> Image:
         FileError: The file cannot be read, or holds neither grey nor RGB.
     """
     with open_reader(path) as reader:
-        info = reader.info
-        if info.colour not in ("grey", "rgb"):
-            raise FileError(f"cannot compare {path}: it is neither grey nor RGB but {info.colour}")
-        pixels = reader.read()[..., : 1 if info.colour == "grey" else 3]
-    if info.dtype.kind != "f":
+        if reader.info.colour not in ("grey", "rgb"):
+            raise FileError(f"cannot compare {path}: it is neither grey nor RGB but {reader.info.colour}")
+        return _image(reader, 0, None)
+
+
+def read_frames(
+    path: str | os.PathLike[str], value_range: tuple[float, float] | None = None
+) -> Iterator[tuple[str, Image]]:
+    """Yield name and pixels of every frame of a file (page, slice, time): ``(H, W)`` or ``(H, W, bands)``.
+
+    A single frame has the file's name, others their number behind it: ``scan.nii.gz[12]``.
+
+    Args:
+        value_range: Real values (Hounsfield units, reflectance) of black and white: frames come as float32 in [0, 1],
+            clipped to it as a viewer's window does. Default: as :func:`read_picture`.
+
+    Raises:
+        FileError: The file cannot be read, is CMYK, or holds values that are not finite.
+    """
+    path = Path(path)
+    with open_reader(path) as reader:
+        if reader.info.colour == "cmyk":
+            raise FileError(f"cannot compare {path}: CMYK values are inks, not intensities")
+        for frame in range(reader.info.frames):
+            name = path.name if reader.info.frames == 1 else f"{path.name}[{frame}]"
+            image = _image(reader, frame, value_range)
+            if image.dtype.kind == "f" and not np.isfinite(image).all():
+                raise FileError(f"cannot compare {name}: it holds values that are not finite")
+            yield name, image
+
+
+def _image(reader: Reader, frame: int, value_range: tuple[float, float] | None) -> Image:
+    info = reader.info
+    pixels = reader.read(frame=frame)[..., : info.bands - info.has_alpha]
+    if value_range is not None:
+        (slope, intercept), (low, high) = info.rescale, value_range
+        unit = (pixels.astype(np.float64) * slope + intercept - low) / (high - low)
+        pixels = np.clip(unit, 0, 1).astype(np.float32)
+    elif info.dtype.kind != "f":
         low, high = info.value_range
         dtype = np.uint8 if info.bits <= 8 else np.uint16
         pixels = quantize((pixels.astype(np.float64) - low) / (high - low) * np.iinfo(dtype).max, dtype)
-    return pixels[..., 0] if info.colour == "grey" else pixels
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 
 def crop_to_multiple(image: Image, scale: int, name: str = "image") -> Image:

@@ -15,7 +15,7 @@ from karaffe.errors import ArgumentError, unknown_name
 from karaffe.evaluation.images import Image, check_pair, luma, to_uint8
 from karaffe.evaluation.metrics import psnr, ssim
 
-Channels = Literal["luma", "full-range-luma", "rgb"]
+Channels = Literal["luma", "full-range-luma", "rgb", "bands"]
 
 # How far the PSNR of full-range luma lies below that of studio-range luma, in dB.
 FULL_RANGE_LUMA_GAP = 20 * math.log10(255 / 219)
@@ -33,7 +33,8 @@ class Protocol:
     """How an enlarged image is measured against its reference.
 
     Attributes:
-        channels: ``"luma"`` (BT.601, studio range), ``"full-range-luma"`` or ``"rgb"`` (over all channels).
+        channels: ``"luma"`` (BT.601, studio range), ``"full-range-luma"``, ``"rgb"`` (over all three channels) or
+            ``"bands"`` (over all there are, one or many: scans and scenes).
         eight_bit: Round the images, and the luma, to 8 bit first.
         border_per_scale: Pixels cropped on each side for each unit of the scale …
         border_extra: … and besides (NTIRE's DIV2K scripts crop ``scale + 6``).
@@ -55,9 +56,9 @@ class Protocol:
         return self.border_per_scale * scale + self.border_extra
 
     def prepare(self, image: Image) -> Image:
-        """Return the values that are compared: luma or RGB, on 8 bit if asked."""
+        """Return the values that are compared: luma or all channels, on 8 bit if asked."""
         image = to_uint8(image) if self.eight_bit else image
-        if self.channels == "rgb":
+        if self.channels in ("rgb", "bands"):
             return image
         return luma(image, range="studio" if self.channels == "luma" else "full")
 
@@ -79,6 +80,7 @@ class Protocol:
             "luma": "Y of BT.601, studio range",
             "full-range-luma": f"Y of BT.601, full range ({FULL_RANGE_LUMA_GAP:.2f} dB below studio range)",
             "rgb": "R, G and B together",
+            "bands": "all bands together",
         }[self.channels]
         rounding = "rounded to 8 bit" if self.eight_bit else "not rounded"
         border = f"{self.border(scale)} pixels" if scale is not None else self._border_rule()
@@ -105,6 +107,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "full-range-luma": Protocol(channels="full-range-luma"),
     "ntire": Protocol(channels="rgb", border_extra=6),
     "uncropped": Protocol(border_per_scale=0),
+    "bands": Protocol(channels="bands", eight_bit=False),
 }
 
 

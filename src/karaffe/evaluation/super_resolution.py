@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from karaffe.evaluation.comparison import Failure, Progress
 from karaffe.evaluation.cost import Cost, measure_cost
 from karaffe.evaluation.images import Image
 from karaffe.evaluation.methods import Method, find_by_name, make_methods
-from karaffe.evaluation.pictures import crop_to_multiple, expand, read_picture, reduce
+from karaffe.evaluation.pictures import crop_to_multiple, expand, read_frames, reduce
 from karaffe.evaluation.protocol import PAPERS, Protocol, Scores, get_protocol
 from karaffe.evaluation.published import BICUBIC
 from karaffe.evaluation.results import Row, Summary, compare_models, plain, summarize
@@ -146,6 +146,7 @@ def evaluate_sr(
     reduced: str | os.PathLike[str] | None = None,
     folders: Mapping[str, str | os.PathLike[str]] | None = None,
     protocols: Sequence[str | Protocol] = (PAPERS,),
+    value_range: tuple[float, float] | None = None,
     dataset: str | None = None,
     costs: bool = False,
     tile: Tile = "auto",
@@ -157,13 +158,15 @@ def evaluate_sr(
     """Measure models on pictures, bicubic first.
 
     Args:
-        references: The originals: files, or folders of files.
+        references: The originals: files, or folders of files. Every frame (page, slice) of a file counts.
         scale: A whole number.
         models: Names of :func:`karaffe.models.list_models`, or a mapping from labels to networks of that scale.
         reduced: Folder of the reduced pictures, found by the names of the originals; default: they are made by
             MATLAB's antialiased bicubic.
         folders: Pictures that other tools made, by label: folders with the names of the originals.
         protocols: How to measure; the first is the main one, others are printed beside it.
+        value_range: Real values (Hounsfield units, reflectance) of black and white; pictures are clipped to it and
+            measured as floats on this range. Default: the range that each file declares.
         dataset: ``"Set5"``, ``"Set14"`` or ``"BSD100"``, whose published bicubic figure is to be reproduced;
             default: the folder of that name that the originals lie in, if any.
         costs: Also measure parameters, multiply-adds, CPU time and memory of the named models.
@@ -192,7 +195,7 @@ def evaluate_sr(
         if progress:
             progress(number, len(paths), path.name)
         try:
-            found = _measure(path, reduced, scale, methods, chosen)
+            found = _measure(path, reduced, scale, methods, chosen, value_range)
         except KaraffeError as error:
             first = first or error
             failures.append(Failure(path.name, str(error)))
@@ -218,30 +221,36 @@ def _measure(
     scale: int,
     methods: Sequence[Method],
     protocols: Sequence[Protocol],
+    value_range: tuple[float, float] | None,
 ) -> list[list[Row]]:
-    """Return the rows of one picture, a list a protocol."""
-    reference, low = _pair(path, reduced, scale)
+    """Return the rows of one file, a list a protocol."""
     rows: list[list[Row]] = [[] for _ in protocols]
-    for method in methods:
-        enlarged, seconds = method.make(path.name, low, reference)
-        for table, protocol in zip(rows, protocols, strict=True):
-            scores = protocol.measure(enlarged, reference, scale)
-            table.append(Row(path.name, method.name, scores.psnr, scores.ssim, seconds))
+    for name, reference, low in _pairs(path, reduced, scale, value_range):
+        for method in methods:
+            enlarged, seconds = method.make(name, low, reference)
+            for table, protocol in zip(rows, protocols, strict=True):
+                scores = protocol.measure(enlarged, reference, scale)
+                table.append(Row(name, method.name, scores.psnr, scores.ssim, seconds))
     return rows
 
 
-def _pair(path: Path, reduced: str | os.PathLike[str] | None, scale: int) -> tuple[Image, Image]:
-    reference = crop_to_multiple(read_picture(path), scale, path.name)
-    if reduced is None:
-        return reference, reduce(reference, scale)
-    low_path = find_by_name(Path(reduced), path.name, scale)
-    low = read_picture(low_path)
-    if tuple(n // scale for n in reference.shape[:2]) != low.shape[:2] or low.ndim != reference.ndim:
-        raise ShapeError(
-            f"{path.name} has shape {reference.shape} without what exceeds a multiple of {scale}, which does not fit "
-            f"{low_path} of shape {low.shape}"
-        )
-    return reference, low
+def _pairs(
+    path: Path, reduced: str | os.PathLike[str] | None, scale: int, value_range: tuple[float, float] | None
+) -> Iterator[tuple[str, Image, Image]]:
+    """Yield name, reference and reduced picture of every frame."""
+    given = None if reduced is None else read_frames(find_by_name(Path(reduced), path.name, scale), value_range)
+    for name, whole in read_frames(path, value_range):
+        reference = crop_to_multiple(whole, scale, name)
+        if given is None:
+            yield name, reference, reduce(reference, scale)
+            continue
+        low_name, low = next(given, ("nothing", reference[:0]))
+        if tuple(n // scale for n in reference.shape[:2]) != low.shape[:2] or low.ndim != reference.ndim:
+            raise ShapeError(
+                f"{name} has shape {reference.shape} without what exceeds a multiple of {scale}, which does not fit "
+                f"{low_name} of shape {low.shape}"
+            )
+        yield name, reference, low
 
 
 def _dataset_of(paths: Sequence[Path]) -> str | None:
