@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,12 @@ FORMULAS = {"reassemble": reference.reassemble, "correlate": reference.correlate
 
 # Largest error relative to the largest value, for sums of some hundred products.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3}
+
+
+def drawn(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """Standard normal numbers, the same on every device."""
+    values = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
+    return values.to(dtype).to(torch.get_default_device())
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,14 @@ class Case:
 
     def tensors(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> dict[str, Tensor]:
         """Source V, kernels A and query Q, standard normal."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         taps = self.groups * math.prod(self.kernel_size)
         shapes = {
             "V": (self.batch, self.channels, *self.sizes),
             "A": (self.batch, taps, *self.targets),
             "Q": (self.batch, self.channels, *self.targets),
         }
-        return {k: torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for k, s in shapes.items()}
+        return {k: drawn(s, generator, dtype) for k, s in shapes.items()}
 
     def arguments(self, operator: str, tensors: dict[str, Tensor]) -> tuple:
         """Positional arguments of the low-level operator."""
@@ -87,7 +93,7 @@ def border(position: int, size: int, padding_mode: str) -> int | None:
 
 def loop(operator: str, case: Case, tensors: dict[str, Tensor]) -> Tensor:
     """The operator's definition, one target and one tap at a time, in float64."""
-    V, A, Q = (tensors[k].double().numpy() for k in "VAQ")
+    V, A, Q = (tensors[k].double().cpu().numpy() for k in "VAQ")
     per_group, taps = case.channels // case.groups, math.prod(case.kernel_size)
     out = np.zeros({"reassemble": Q, "correlate": A, "scatter": V}[operator].shape)
     kernel, groups, dilation, padding_mode, alignment = case.geometry
@@ -120,7 +126,7 @@ def assert_close(got: Tensor, wanted: Tensor, what: str, tolerance: float | None
     if not got.numel():
         return
     limit = tolerance if tolerance is not None else TOLERANCE[got.dtype]
-    error = (got.double() - wanted.double()).abs().max().item()
+    error = (got.double() - wanted.double().to(got.device)).abs().max().item()
     largest = max(wanted.double().abs().max().item(), 1.0)
     assert error <= limit * largest, (
         f"{what}: error {error:.2e}, largest value {largest:.2e}, allowed {limit:.0e} of it"
@@ -149,7 +155,7 @@ def check(
         laid_out = {k: t.contiguous(memory_format=memory_format) for k, t in tensors.items()}
         exact = {k: t.double() for k, t in tensors.items()}
         wanted_out = FORMULAS[operator](*case.arguments(operator, exact))
-        grad = torch.randn(wanted_out.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+        grad = drawn(wanted_out.shape, torch.Generator("cpu").manual_seed(1), dtype)
         wanted = with_gradients(FORMULAS[operator], case.arguments(operator, exact), grad.double())
         got = with_gradients(
             candidate, case.arguments(operator, laid_out), grad.contiguous(memory_format=memory_format)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oracle import border, source_position
+from oracle import border, drawn, source_position
 
 PADDING = ("mask", "zeros", "shift", "replicate", "reflect")
 
@@ -40,7 +40,7 @@ class Attention:
 
     def tensors(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> list[Tensor]:
         """Query, key, value, and bias where there is one."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         count = len(self.taps) if self.taps else math.prod(self.kernel_size)
         shapes = [
             (self.batch, self.channels, *self.targets),
@@ -48,7 +48,7 @@ class Attention:
             (self.batch, self.values, *self.sizes),
             *([(self.heads, count)] if self.biased else []),
         ]
-        return [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in shapes]
+        return [drawn(s, generator, dtype) for s in shapes]
 
     @property
     def options(self) -> dict:
@@ -83,7 +83,7 @@ def read(case: Attention, axis: int, y: int, tap: int) -> int | None:
 
 
 def attention_loop(case: Attention, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-    Q, K, V = (t.double().numpy() for t in (query, key, value))
+    Q, K, V = (t.double().cpu().numpy() for t in (query, key, value))
     per_key, per_value = case.channels // case.heads, case.values // case.heads
     scale = case.scale if case.scale is not None else per_key**-0.5
     out = np.zeros((case.batch, case.values, *case.targets))

@@ -103,7 +103,7 @@ def test_checkpoint_and_saved_tensors() -> None:
 
 def test_autocast_takes_its_dtype_and_leaves_float64() -> None:
     x, kernels = torch.randn(1, 4, 3, 3, requires_grad=True), torch.randn(1, 9, 6, 6, requires_grad=True)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(torch.get_default_device().type, torch.bfloat16):
         out = ops.reassemble(x, kernels, 3)
         mixed = ops.reassemble(x.bfloat16(), kernels, 3)
         double = ops.reassemble(x.double(), kernels.double(), 3)

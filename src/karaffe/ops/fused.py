@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from karaffe.ops import dispatch, flops
-from karaffe.ops.backends import reference_attention, reference_logits
+from karaffe.ops.backends import reference_attention, reference_logits, triton
 from karaffe.ops.backends.contractions import Contractions
 from karaffe.ops.dispatch import Operator
 from karaffe.ops.layout import empty_like_layout
@@ -239,6 +239,7 @@ def _register() -> None:
         dispatch.library.impl(op._schema.name.split("::")[1], autograd, "Autograd", with_keyset=True)
         dispatch.register_vmap(op, tensors)
         flops.register(op, count)
+    triton.register(dispatch.library, triton.FUSED)
     dispatch.register_autocast(REASSEMBLE_LOGITS, tensors=2)
     dispatch.register_autocast(LOCAL_ATTENTION, tensors=4)
 

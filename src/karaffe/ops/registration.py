@@ -136,7 +136,7 @@ def _register() -> None:
         _Forms(CORRELATE, reference.correlate, _fake_correlate, _correlate_flops),
         _Forms(SCATTER, reference.scatter, _fake_scatter, _scatter_flops),
     )
-    triton.register(dispatch.library)
+    triton.register(dispatch.library, triton.CONTRACTIONS)
     for op, formula, fake, count in forms:
         dispatch.register_formula(op, formula, fake)
         dispatch.library.impl(op._schema.name.split("::")[1], _autograd_kernel(op), "Autograd", with_keyset=True)

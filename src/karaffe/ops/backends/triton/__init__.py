@@ -5,14 +5,15 @@ Triton is imported at the first call and not before.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-OPERATORS = ("reassemble", "correlate", "scatter")
+CONTRACTIONS = ("reassemble", "correlate", "scatter")
+FUSED = ("reassemble_logits", "reassemble_logits_backward", "local_attention", "local_attention_backward")
 
 
 def why_not() -> str | None:
@@ -26,19 +27,18 @@ def why_not() -> str | None:
     return None
 
 
-def _kernel(name: str) -> Callable[..., Tensor]:
-    def call(*arguments: Any) -> Tensor:
-        from karaffe.ops.backends.triton import launch
-
-        return getattr(launch, name)(*arguments)
+def _kernel(module: str, name: str) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        launchers = importlib.import_module(f"karaffe.ops.backends.triton.{module}")
+        return getattr(launchers, name)(*arguments)
 
     return call
 
 
-def register(library: torch.library.Library) -> None:
+def register(library: torch.library.Library, names: Sequence[str]) -> None:
     """Give the operators their kernels on GPUs, where this torch and an installed triton can have any."""
     built_for_gpus = torch.version.cuda is not None or torch.version.hip is not None
     if not built_for_gpus or importlib.util.find_spec("triton") is None:
         return
-    for name in OPERATORS:
-        library.impl(name, _kernel(name), "CUDA")
+    for name in names:
+        library.impl(name, _kernel("fused" if name in FUSED else "launch", name), "CUDA")

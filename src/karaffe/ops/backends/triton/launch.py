@@ -1,44 +1,53 @@
-"""The operators' signatures over the Triton kernels: layouts settled, tables fetched, a block size chosen."""
+"""The three contractions and the fused reassembly over the Triton kernels: shapes, layouts, blocks."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
-from triton.runtime.interpreter import InterpretedFunction
 
-from karaffe.ops.backends.triton import kernels as source_of_kernels
-from karaffe.ops.backends.triton.tables import Axis, readers, reads
+from karaffe.ops.backends.triton import readers, taps, tiles, windows
+from karaffe.ops.backends.triton.call import Block, Call, dense, strides
+from karaffe.ops.backends.triton.tables import Axes, axes_of, with_phases
 from karaffe.ops.layout import empty_like_layout, result_format
 
-_ACCUMULATE = {
-    torch.float64: tl.float64,
-    torch.float32: tl.float32,
-    torch.bfloat16: tl.float32,
-    torch.float16: tl.float32,
+# Numbers of its window that a thread keeps in registers.
+WINDOW = 128
+ROWS = 4  # source rows a thread makes in `scatter_window`
+
+REASSEMBLE_BLOCKS = (Block(4, 32, 64), Block(2, 32, 32), Block(8, 64, 64), Block(4, 64, 256))
+CORRELATE_BLOCKS = (Block(1, 32), Block(2, 32), Block(4, 32))
+SCATTER_BLOCKS = (Block(4, 32), Block(2, 32), Block(8, 64))
+
+_NORMALIZER = {
+    "none": tiles.NONE.value,
+    "softmax": tiles.SOFTMAX.value,
+    "sigmoid": tiles.SIGMOID.value,
+    "sigmoid_norm": tiles.SIGMOID_NORM.value,
+    "sum": tiles.SUM.value,
 }
-_KEY = ["groups", "per_group", "source_x", "target_x", "TAPS_X", "out_c"]
 
 
-def _tuned(kernel: Any, second: str) -> Any:
-    """The kernel behind Triton's tuner, which times these blocks once a shape; the interpreter takes the first."""
-    blocks = ((64, 8, 4), (32, 16, 4), (128, 4, 4), (16, 32, 4), (64, 16, 8))
-    if isinstance(kernel, InterpretedFunction):
-        x, other, _ = blocks[0]
-        return lambda grid: lambda *a, **k: kernel[grid](*a, **k, **{"BLOCK_X": x, second: other})
-    configs = [triton.Config({"BLOCK_X": x, second: other}, num_warps=warps) for x, other, warps in blocks]
-    tuner = triton.autotune(configs, key=_KEY)(kernel)
-    return lambda grid: tuner[grid]
+def windowed(axes: Axes, taps_kept: int, dtype: torch.dtype, tuples: int = 1) -> Axes | None:
+    """The axes with the phases whose windows fit a thread's registers; ``None`` where not even one does."""
+    room = WINDOW // tuples // (2 if dtype == torch.float64 else 1)
+    return with_phases(axes, lambda phases: phases * taps_kept <= room)
 
 
-_REASSEMBLE = _tuned(source_of_kernels.reassemble_kernel, "BLOCK_C")
-_CORRELATE = _tuned(source_of_kernels.correlate_kernel, "BLOCK_T")
-_SCATTER = _tuned(source_of_kernels.scatter_kernel, "BLOCK_C")
+class Kernels:
+    """How kernels lie in memory: plain, or as the logits of a content encoder."""
+
+    def __init__(self, factors: Sequence[int] = (1, 1), normalizer: str = "none", mask: bool = False) -> None:
+        down, across = ([1] * (2 - len(factors)) + list(factors))[-2:]
+        self.constants = {"SY": down, "SX": across, "NORMALIZER": _NORMALIZER[normalizer]}
+        self.mask = {"MASK": mask}
+
+
+PLAIN = Kernels()
 
 
 def reassemble(
@@ -52,9 +61,49 @@ def reassemble(
 ) -> Tensor:
     targets = kernels.shape[2:]
     out = empty_like_layout(input, (*input.shape[:2], *targets), input)
-    axes = _axes(input.shape[2:], targets, kernel_size, dilation, padding_mode, alignment, input.device)
-    _run(_REASSEMBLE, "BLOCK_C", axes, groups, (input, kernels, out), input.shape[1] // groups, targets, reads)
+    if not out.numel():
+        return out
+    axes = axes_of(input.shape[2:], targets, kernel_size, dilation, padding_mode, alignment)
+    phased = windowed(axes, math.prod(kernel_size), input.dtype)
+    if phased is None:
+        _reassemble_taps(dense(input), dense(kernels), out, axes, groups)
+    else:
+        reassemble_window(dense(input), dense(kernels), out, phased, groups, PLAIN)
     return out
+
+
+def reassemble_window(input: Tensor, kernels: Tensor, out: Tensor, axes: Axes, groups: int, form: Kernels) -> None:
+    call = Call(axes, input, input.shape[1] // groups, (input, kernels, out))
+
+    def prepared(block: Block) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
+        count, across = call.tile(block)
+        step = call.layout.step
+        steps = max(1, min(block.channels, triton.next_power_of_2(call.per_group)) // step)
+        chunks = triton.cdiv(call.per_group, steps * step)
+        sizes = (groups, call.per_group, chunks, steps, axes[-1].size, call.rows, call.cols, axes[-1].target)
+        constants = {
+            **call.taps, **call.phases, **call.lanes, **form.constants, **form.mask, "PAIR": call.pairs,
+            "CHECK": call.per_group % step != 0, "BLOCK_P": count, "BLOCK_X": across,
+        }  # fmt: skip
+        arguments = (input, kernels, out, *call.reads(), *sizes, *strides(input), *strides(kernels), *strides(out))
+        return input.shape[0] * groups * chunks * call.tiles(count, across), arguments, constants
+
+    call.launch(windows.reassemble_window, REASSEMBLE_BLOCKS, tuple(form.constants.values()), prepared)
+
+
+def _reassemble_taps(input: Tensor, kernels: Tensor, out: Tensor, axes: Axes, groups: int) -> None:
+    call = Call(axes, input, input.shape[1] // groups, (input, kernels, out))
+
+    def prepared(block: Block) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
+        count, across = call.tile(block)
+        unroll = _unroll(call)
+        chunks = triton.cdiv(call.per_group, unroll * call.layout.step)
+        sizes = (groups, call.per_group, chunks, axes[-1].size, call.rows, call.cols)
+        constants = {**call.taps, **call.lanes, "UNROLL": unroll, "BLOCK_P": count, "BLOCK_X": across}
+        arguments = (input, kernels, out, *call.reads(), *sizes, *strides(input), *strides(kernels), *strides(out))
+        return input.shape[0] * groups * chunks * call.tiles(count, across), arguments, constants
+
+    call.launch(taps.reassemble_taps, (Block(4),), (), prepared)
 
 
 def correlate(
@@ -67,11 +116,58 @@ def correlate(
     alignment: str = "corner",
 ) -> Tensor:
     targets = query.shape[2:]
-    axes = _axes(input.shape[2:], targets, kernel_size, dilation, padding_mode, alignment, input.device)
-    taps = axes[0].kernel_size * axes[1].kernel_size * axes[2].kernel_size
-    out = empty_like_layout(input, (input.shape[0], groups * taps, *targets), input)
-    _run(_CORRELATE, "BLOCK_T", axes, groups, (input, query, out), input.shape[1] // groups, targets, reads)
+    count = math.prod(kernel_size)
+    out = empty_like_layout(input, (input.shape[0], groups * count, *targets), input)
+    if not out.numel():
+        return out
+    axes = axes_of(input.shape[2:], targets, kernel_size, dilation, padding_mode, alignment)
+    phased = windowed(axes, count, input.dtype)
+    source = dense(input)
+    asked = dense(query, result_format(source))
+    if phased is None:
+        _correlate_taps(source, asked, out, axes, groups)
+    else:
+        correlate_window(source, asked, None, out, phased, groups, PLAIN)
     return out
+
+
+def correlate_window(
+    input: Tensor, query: Tensor, logits: Tensor | None, out: Tensor, axes: Axes, groups: int, form: Kernels
+) -> Tensor:
+    """Fills ``out``; gives every target's statistic, which only logits with a normaliser have."""
+    call = Call(axes, input, input.shape[1] // groups, (input, query, out))
+    shape = (input.shape[0], groups, call.rows * call.phases["FY"], axes[-1].target)
+    dtype = torch.promote_types(input.dtype, torch.float32)
+    statistics = out if logits is None else torch.empty(shape, dtype=dtype, device=out.device)
+    logits = out if logits is None else logits
+
+    def prepared(block: Block) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
+        count, across = call.tile(block)
+        sizes = (groups, call.per_group, axes[-1].size, call.rows, call.cols, axes[-1].target)
+        constants = {
+            **call.taps, **call.phases, **call.lanes, **form.constants, **form.mask,
+            "CHECK": call.per_group % call.layout.step != 0, "BLOCK_P": count, "BLOCK_X": across,
+        }  # fmt: skip
+        tensors = (input, query, logits, out, statistics, *call.reads())
+        arguments = (*tensors, *sizes, *strides(input), *strides(query), *strides(out))
+        return input.shape[0] * groups * call.tiles(count, across), arguments, constants
+
+    call.launch(windows.correlate_window, CORRELATE_BLOCKS, tuple(form.constants.values()), prepared)
+    return statistics
+
+
+def _correlate_taps(input: Tensor, query: Tensor, out: Tensor, axes: Axes, groups: int) -> None:
+    call = Call(axes, input, input.shape[1] // groups, (input, query, out))
+
+    def prepared(block: Block) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
+        count, across = call.tile(block)
+        blocks = triton.cdiv(math.prod(call.taps.values()), 8)
+        sizes = (groups, call.per_group, axes[-1].size, call.rows, call.cols)
+        constants = {**call.taps, "BLOCK_T": 8, "BLOCK_P": count, "BLOCK_X": across}
+        arguments = (input, query, out, *call.reads(), *sizes, *strides(input), *strides(query), *strides(out))
+        return input.shape[0] * groups * blocks * call.tiles(count, across), arguments, constants
+
+    call.launch(taps.correlate_taps, (Block(2),), (), prepared)
 
 
 def scatter(
@@ -85,91 +181,68 @@ def scatter(
     alignment: str = "corner",
 ) -> Tensor:
     out = empty_like_layout(query, (*query.shape[:2], *input_size), query)
-    axes = _axes(input_size, query.shape[2:], kernel_size, dilation, padding_mode, alignment, query.device)
-    _run(_SCATTER, "BLOCK_C", axes, groups, (kernels, query, out), query.shape[1] // groups, input_size, readers)
+    if not out.numel():
+        return out
+    axes = axes_of(input_size, query.shape[2:], kernel_size, dilation, padding_mode, alignment)
+    phased = with_phases(axes, lambda phases: True)
+    assert phased is not None
+    scatter_phased(dense(kernels), dense(query), None, out, phased, groups, PLAIN)
     return out
 
 
-def _axes(
-    sizes: Sequence[int],
-    targets: Sequence[int],
-    kernel_size: Sequence[int],
-    dilation: Sequence[int],
-    padding_mode: str,
-    alignment: str,
-    device: torch.device,
-) -> list[Axis]:
-    """Depth, height and width; absent ones of one pixel and one tap."""
-    present = zip(sizes, targets, kernel_size, dilation or [1] * len(kernel_size), strict=True)
-    axes = [Axis(size, target, k, d, padding_mode, alignment, device) for size, target, k, d in present]
-    absent = Axis(1, 1, 1, 1, "zeros", "corner", device)
-    return [absent] * (3 - len(axes)) + axes
-
-
-def _run(
-    kernel: Callable[..., Any],
-    second: str,
-    axes: list[Axis],
-    groups: int,
-    tensors: tuple[Tensor, Tensor, Tensor],
-    per_group: int,
-    result_sizes: Sequence[int],
-    table: Callable[[Axis], Any],
+def scatter_phased(
+    kernels: Tensor, query: Tensor, statistics: Tensor | None, out: Tensor, axes: Axes, groups: int, form: Kernels
 ) -> None:
-    x, y, out = tensors
-    if not out.numel():
-        return
-    x, y = _dense(x), _dense(y)
-    table = _uncached_while_capturing(table, out)
-    parts = [table(axis) for axis in axes]
-    tables = parts if isinstance(parts[0], Tensor) else [part[i] for i in range(len(parts[0])) for part in parts]
-    taps = [axis.kernel_size for axis in axes]
-    width = result_sizes[-1]
-    rows = out.numel() // (out.shape[0] * out.shape[1] * width)
-    across = per_group if second == "BLOCK_C" else taps[0] * taps[1] * taps[2]
-
-    def grid(chosen: dict[str, int]) -> tuple[int]:
-        blocks = triton.cdiv(across, chosen[second]) * triton.cdiv(width, chosen["BLOCK_X"])
-        return (out.shape[0] * groups * rows * blocks,)
-
-    with torch.cuda.device(out.device) if out.is_cuda else contextlib.nullcontext():
-        kernel(grid)(
-            x,
-            y,
-            out,
-            *tables,
-            groups,
-            per_group,
-            axes[1].size,
-            axes[2].size,
-            axes[1].target,
-            axes[2].target,
-            rows,
-            *_strides(x),
-            *_strides(y),
-            *_strides(out),
-            TAPS_Z=taps[0],
-            TAPS_Y=taps[1],
-            TAPS_X=taps[2],
-            ACCUMULATE=_ACCUMULATE[out.dtype],
-        )
+    statistics = out if statistics is None else statistics
+    if all(a.padding_mode == "zeros" and a.positions == a.size for a in axes) and axes[0].dilation == 1:
+        if len(axes) == 2 and all(a.factor == a.phases for a in axes):
+            _scatter_window(kernels, query, statistics, out, axes, groups, form)
+            return
+    _scatter_readers(kernels, query, statistics, out, axes, groups, form)
 
 
-def _dense(x: Tensor) -> Tensor:
-    """Contiguous or channels-last as it is, else a contiguous copy: one stride tells every pixel."""
-    return x.contiguous(memory_format=result_format(x))
+def _scatter_window(
+    kernels: Tensor, query: Tensor, statistics: Tensor, out: Tensor, axes: Axes, groups: int, form: Kernels
+) -> None:
+    call = Call(axes, query, query.shape[1] // groups, (kernels, query, out))
+
+    def prepared(block: Block) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
+        count, across = call.tile(block)
+        unroll = _unroll(call)
+        chunks = triton.cdiv(call.per_group, unroll * call.layout.step)
+        sizes = (groups, call.per_group, chunks, axes[-1].dilation, call.rows, call.cols, axes[-1].target)
+        constants = {
+            **call.taps, **call.phases, **call.lanes, **form.constants, "PAIR": call.pairs,
+            "ROWS": ROWS, "UNROLL": unroll, "BLOCK_P": count, "BLOCK_X": across,
+        }  # fmt: skip
+        tiles_ = call.tiles(count, across, triton.cdiv(call.rows, ROWS))
+        arguments = (kernels, query, statistics, out, *sizes, *strides(kernels), *strides(query), *strides(out))
+        return query.shape[0] * groups * chunks * tiles_, arguments, constants
+
+    call.launch(readers.scatter_window, SCATTER_BLOCKS, tuple(form.constants.values()), prepared)
 
 
-def _strides(x: Tensor) -> tuple[int, int, int]:
-    """Of batch, channel and pixel; a dense tensor's own strides lie where an axis has one entry."""
-    pixels = x[0, 0].numel()
-    if result_format(x) is torch.contiguous_format:
-        return x.shape[1] * pixels, pixels, 1
-    return x.shape[1] * pixels, 1, x.shape[1]
+def _scatter_readers(
+    kernels: Tensor, query: Tensor, statistics: Tensor, out: Tensor, axes: Axes, groups: int, form: Kernels
+) -> None:
+    call = Call(axes, query, query.shape[1] // groups, (kernels, query, out))
+    rows, cols = math.prod(a.size for a in axes[:-1]), axes[-1].size
+
+    def prepared(block: Block) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
+        count = min(call.tile(block)[0], triton.next_power_of_2(cols))
+        unroll = _unroll(call)
+        chunks = triton.cdiv(call.per_group, unroll * call.layout.step)
+        targets = (math.prod(a.target for a in axes[:-1]), axes[-1].target)
+        sizes = (groups, call.per_group, chunks, rows, cols, *targets)
+        constants = {**call.taps, **call.phases, **call.lanes, **form.constants, "UNROLL": unroll, "BLOCK_P": count}
+        tensors = (kernels, query, statistics, out, *call.readers())
+        arguments = (*tensors, *sizes, *strides(kernels), *strides(query), *strides(out))
+        return query.shape[0] * groups * chunks * rows * triton.cdiv(cols, count), arguments, constants
+
+    call.launch(readers.scatter_readers, (Block(2), Block(4)), tuple(form.constants.values()), prepared)
 
 
-def _uncached_while_capturing(table: Callable[[Axis], Any], out: Tensor) -> Callable[[Axis], Any]:
-    """A table made inside a CUDA graph lives in the graph's memory, and may not outlive it in a cache."""
-    if out.is_cuda and torch.cuda.is_current_stream_capturing():
-        return table.__wrapped__  # type: ignore[attr-defined]
-    return table
+def _unroll(call: Call) -> int:
+    """Blocks of channels a program takes, so that a weight serves about eight values of a thread."""
+    least = max(1, 8 // call.layout.vector)
+    return min(least, triton.next_power_of_2(triton.cdiv(call.per_group, call.layout.step)))
