@@ -10,7 +10,9 @@ from PIL import Image
 from karaffe.errors import ArgumentError, FileError
 from karaffe.evaluation import imresize
 from karaffe.models.luma import LUMA
+from karaffe.training.config import DataSection
 from karaffe.training.data import make_pair, middle, read_folder
+from karaffe.training.module import load_pictures
 from karaffe.training.patches import PairStore, PatchSampler, hashed
 
 
@@ -159,3 +161,16 @@ def test_folders_that_cannot_serve(tmp_path) -> None:
     (tmp_path / "torn.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
     with pytest.raises(FileError, match=r"torn\.png"):
         read_folder(tmp_path)
+
+
+def test_pictures_can_be_held_out_by_name(tmp_path) -> None:
+    for name, picture in pictures():
+        Image.fromarray(picture).save(tmp_path / name)
+    section = DataSection(folder="", patch=12, held_out=("1.png",))
+    loaded = load_pictures(section, 2, tmp_path)
+    assert [pair.name for pair in loaded.held_out] == ["1.png"]
+    assert loaded.store.names == ["0.png", "2.png"]
+    with pytest.raises(ArgumentError, match=r"data\.held_out: there is no 9\.png in"):
+        load_pictures(DataSection(folder="", patch=12, held_out=("1.png", "9.png")), 2, tmp_path)
+    with pytest.raises(ArgumentError, match="no picture is left"):
+        load_pictures(DataSection(folder="", patch=12, held_out=("0.png", "1.png", "2.png")), 2, tmp_path)

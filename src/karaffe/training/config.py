@@ -48,12 +48,15 @@ class ModelSection(Section):
 class DataSection(Section):
     """The pictures: a folder with ``train/`` and ``held-out/``, relative to the working directory.
 
+    ``held_out``: names of pictures that decide; then all lie in the folder itself, and the others are trained on.
+
     ``patch`` is the edge of a crop in source pixels. ``reductions``: every training picture is also used reduced to
     these fractions of its size. ``candidates``: of so many random crops, the one with most detail is taken.
     ``validation_crop`` is the edge, in target pixels, of the middle of the held-out pictures that is measured.
     """
 
     folder: str
+    held_out: tuple[str, ...] = ()
     patch: Annotated[int, Field(ge=8)] = 24
     reductions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)
     candidates: Annotated[int, Field(ge=1, le=64)] = 1

@@ -42,16 +42,28 @@ class Pictures:
 
 
 def load_pictures(data: DataSection, scale: int, folder: Path) -> Pictures:
-    """Read ``train/`` and ``held-out/`` of ``folder`` and reduce them.
+    """Read the pictures of ``folder``, divided by subfolders or by ``data.held_out``, and reduce them.
 
     Raises:
         FileError: a folder or a picture that cannot be read.
-        ArgumentError: a picture that is smaller than a patch.
+        ArgumentError: a picture that is smaller than a patch, or one to be held out that there is not.
     """
-    store = PairStore(read_folder(folder / "train"), scale=scale, patch=data.patch, reductions=data.reductions)
+    if data.held_out:
+        found = read_folder(folder)
+        missing = set(data.held_out) - {name for name, _ in found}
+        if missing or len(data.held_out) == len(found):
+            wrong = (
+                f"there is no {', '.join(sorted(missing))} in {folder}" if missing else "no picture is left to train on"
+            )
+            raise ArgumentError(f"data.held_out: {wrong}")
+        train = [picture for picture in found if picture[0] not in data.held_out]
+        deciding = [picture for picture in found if picture[0] in data.held_out]
+    else:
+        train, deciding = read_folder(folder / "train"), read_folder(folder / "held-out")
+    store = PairStore(train, scale=scale, patch=data.patch, reductions=data.reductions)
     held_out = [
         make_pair(name, middle(check_size(name, picture, data.patch * scale), data.validation_crop), scale)
-        for name, picture in read_folder(folder / "held-out")
+        for name, picture in deciding
     ]
     return Pictures(store, held_out)
 
