@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from karaffe.errors import ArgumentError, DtypeError, FileError, ShapeError, UnknownNameError
-from karaffe.models import create_model, describe_model, list_models, load_weights, save_weights
+from karaffe.models import create_model, describe_model, list_models, load_model, load_weights, save_weights
+from karaffe.models.checkpoint import write_tensors
 from karaffe.models.registry import REGISTRY
 
 
@@ -121,3 +122,18 @@ def test_a_broken_checkpoint_is_one_clear_error(tmp_path) -> None:
             load_weights(model, bad, name="sharp", scale=2)
     with pytest.raises(FileError, match="cannot write"):
         save_weights(model, tmp_path / "no" / "folder.safetensors", name="sharp", scale=2)
+
+
+def test_a_network_is_made_from_its_file(tmp_path) -> None:
+    options = {"head": "filters", "filters": 2, "residual": True}
+    model, path = create_model("stack", 3, pretrained=False, **options).eval(), tmp_path / "own.safetensors"
+    save_weights(model, path, name="stack", scale=3, options=options)
+    again, x = load_model(path), torch.rand(1, 3, 8, 9)
+    assert not again.training
+    torch.testing.assert_close(again(x), model(x), atol=0, rtol=0)
+    save_weights(model, path, name="stack", scale=3)
+    with pytest.raises(ArgumentError, match="do not fit 'stack'"):
+        load_model(path)
+    write_tensors(path, model.state_dict(), {})
+    with pytest.raises(ArgumentError, match="does not say which network"):
+        load_model(path)

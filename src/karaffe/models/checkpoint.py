@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +14,25 @@ from torch import Tensor, nn
 from karaffe.errors import ArgumentError, FileError
 
 
-def save_weights(model: nn.Module, path: str | os.PathLike[str], *, name: str, scale: int) -> None:
-    """Write the ``state_dict`` of ``model`` to ``path``, with its ``name`` and ``scale`` in the file's metadata.
+def save_weights(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    name: str,
+    scale: int,
+    options: Mapping[str, bool | int | float | str] | None = None,
+) -> None:
+    """Write the ``state_dict`` of ``model`` to ``path``, with what :func:`create_model` makes it from as metadata.
 
     The file appears whole or not at all.
 
     Raises:
         FileError: the file cannot be written.
     """
-    write_tensors(path, model.state_dict(), {"format": "karaffe", "model": name, "scale": str(scale)})
+    metadata = {"format": "karaffe", "model": name, "scale": str(scale)}
+    if options:
+        metadata["options"] = json.dumps(dict(options))
+    write_tensors(path, model.state_dict(), metadata)
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str], *, name: str, scale: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +16,7 @@ import torch
 
 from karaffe.errors import ArgumentError, unknown_name
 from karaffe.models.base import SuperResolver
-from karaffe.models.checkpoint import load_weights
+from karaffe.models.checkpoint import load_weights, read_tensors
 from karaffe.models.cost import multiply_adds
 from karaffe.models.espcn import ESPCN
 from karaffe.models.faithful import Faithful
@@ -132,6 +134,24 @@ def create_model(name: str, scale: int, *, pretrained: bool = True, **options: A
     if pretrained and info.learned:
         load_weights(model, WEIGHTS / f"{name}_x{scale}.safetensors", name=name, scale=scale)
     return model.eval() if pretrained else model
+
+
+def load_model(path: str | os.PathLike[str]) -> SuperResolver:
+    """Make the network whose weights :func:`karaffe.models.save_weights` wrote, in evaluation mode.
+
+    Raises:
+        FileError: the file cannot be read.
+        ArgumentError: it does not say which network it is of, or holds weights that do not fit that network.
+    """
+    _, metadata = read_tensors(path)
+    try:
+        name, scale = metadata["model"], int(metadata["scale"])
+        options = json.loads(metadata.get("options", "{}"))
+    except (KeyError, ValueError) as error:
+        raise ArgumentError(f"{path} does not say which network it is of: {metadata}") from error
+    model = create_model(name, scale, pretrained=False, **options)
+    load_weights(model, path, name=name, scale=scale)
+    return model.eval()
 
 
 def _join(scales: tuple[int, ...]) -> str:

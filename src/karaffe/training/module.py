@@ -51,11 +51,10 @@ def load_pictures(data: DataSection, scale: int, folder: Path) -> Pictures:
     if data.held_out:
         found = read_folder(folder)
         missing = set(data.held_out) - {name for name, _ in found}
-        if missing or len(data.held_out) == len(found):
-            wrong = (
-                f"there is no {', '.join(sorted(missing))} in {folder}" if missing else "no picture is left to train on"
-            )
-            raise ArgumentError(f"data.held_out: {wrong}")
+        if missing:
+            raise ArgumentError(f"data.held_out: there is no {', '.join(sorted(missing))} in {folder}")
+        if len(data.held_out) == len(found):
+            raise ArgumentError(f"data.held_out: no picture is left to train on in {folder}")
         train = [picture for picture in found if picture[0] not in data.held_out]
         deciding = [picture for picture in found if picture[0] in data.held_out]
     else:
@@ -117,7 +116,8 @@ class SRTraining(Training):
         return network
 
     def write_weights(self, path: Path) -> None:
-        save_weights(self.mean_network(), path, name=self.config.model.name, scale=self.config.model.scale)
+        model = self.config.model
+        save_weights(self.mean_network(), path, name=model.name, scale=model.scale, options=model.options)
 
 
 def start_from(network: SuperResolver, path: Path, name: str) -> None:
