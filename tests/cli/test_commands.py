@@ -100,6 +100,17 @@ def test_compare(capfd: pytest.CaptureFixture[str], picture: Path, tmp_path: Pat
     assert "overwrite" in err
 
 
+def test_strips_for_papers(capfd: pytest.CaptureFixture[str], picture: Path, tmp_path: Path) -> None:
+    options = ("--strips", "pdf,tex", "--crop", "4,8,16,12", "--crop", "20,20,16,12", "--zoom", 3)
+    code, _, _ = karaffe(capfd, "compare", picture, "--scale", 2, "--models", "bicubic", "-o", tmp_path / "c", *options)
+    assert code == 0
+    assert (tmp_path / "c" / "corner-x2.pdf").read_bytes().startswith(b"%PDF-")
+    assert not (tmp_path / "c" / "corner-x2.png").exists()
+    assert "crops (4, 8, 16, 12); (20, 20, 16, 12)" in (tmp_path / "c" / "corner-x2.tex").read_text()
+    with Image.open(tmp_path / "c" / "corner-x2-crop1-0.png") as cell:
+        assert cell.size == (48, 36)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -117,6 +128,9 @@ def test_compare(capfd: pytest.CaptureFixture[str], picture: Path, tmp_path: Pat
         (["upscale", "{picture}"], 2, "--output"),
         (["compare", "{picture}", "--models", "bicubic,", "--scale", "3", "-o", "{picture}"], 1, "corner.png"),
         (["compare", "{picture}", "--models", ",", "-o", "c"], 2, "at least one"),
+        (["compare", "{picture}", "--crop", "1,2,3", "-o", "c"], 2, "--crop must be X,Y,WIDTH,HEIGHT"),
+        (["compare", "{picture}", "--crop", "60,0,10,10", "-o", "c"], 2, "crop"),
+        (["compare", "{picture}", "--strips", "png,gif", "-o", "c"], 2, "unknown format of strips 'gif'"),
         (["compare", "{picture}", "--models", "sharp", "--scale", "5", "-o", "c"], 2, "no scale 5; it has"),
         (["compare", "{picture}", "--images", "other", "-o", "c"], 2, "--images must be LABEL=FOLDER; got 'other'"),
         (["evaluate", "sr", "{picture}", "--models", "sharp", "--scale", "7"], 2, "no scale 7"),

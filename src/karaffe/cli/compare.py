@@ -21,8 +21,10 @@ from karaffe.cli.common import (
     table,
     use_threads,
 )
+from karaffe.errors import ArgumentError
 from karaffe.evaluation import Comparison, Look
 from karaffe.evaluation import compare as compare_images
+from karaffe.visualize import Box
 
 
 def compare(
@@ -35,9 +37,15 @@ def compare(
         "comparison"
     ),
     images: Annotated[list[str] | None, typer.Option(help="LABEL=FOLDER of pictures another tool made.")] = None,
+    strips: Annotated[str, typer.Option(help="Formats of the strips for papers, with commas: png, pdf, tex.")] = "png",
+    crop: Annotated[
+        list[str] | None,
+        typer.Option(help="X,Y,WIDTH,HEIGHT of a crop in the strips, in pixels (default: where the methods differ)."),
+    ] = None,
+    zoom: Annotated[int, typer.Option(min=1, help="Whole factor by which strips show their crops.")] = 5,
     protocol: Annotated[str, typer.Option(help="How to measure: papers, or a variant.")] = "papers",
     learned: Annotated[
-        bool, typer.Option("--learned", help="Also draw where the content mattered to models that predict kernels.")
+        bool, typer.Option("--learned", help="Also map where the content mattered to models that predict kernels.")
     ] = False,
     tile: Tile = "auto",
     overwrite: Overwrite = False,
@@ -55,7 +63,9 @@ def compare(
             output=output,
             overwrite=overwrite,
             protocol=protocol,
-            look=Look(learned=learned),
+            look=Look(
+                tuple(map(parse_crop, crop or ())), zoom=zoom, formats=tuple(names(strips, "--strips")), learned=learned
+            ),
             tile=parse_tile(tile),
             progress=lambda done, count, name: status.update(f"{name} ({done + 1} of {count})"),
         )
@@ -65,6 +75,14 @@ def compare(
         _tell(result)
     if result.failures:
         raise typer.Exit(1)
+
+
+def parse_crop(text: str) -> Box:
+    """``--crop``'s value."""
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
+        raise ArgumentError(f"--crop must be X,Y,WIDTH,HEIGHT in whole pixels; got {text!r}")
+    return Box(*(int(part) for part in parts))
 
 
 def _tell(result: Comparison) -> None:

@@ -23,6 +23,7 @@ from karaffe.evaluation.results import Row, Summary, plain, summarize, to_csv
 from karaffe.evaluation.staging import staged_folder
 from karaffe.imaging.engine import Tile
 from karaffe.visualize import Box, Panel, Scene, importance_map, importances, latex, page, pdf, strip
+from karaffe.visualize.crops import check_crops
 from karaffe.visualize.learned import predicts_kernels
 
 Picture = str | os.PathLike[str] | Image
@@ -174,7 +175,7 @@ def compare(
     labels = tuple(method.name for method in methods)
     rows: list[Row] = []
     failures: list[Failure] = []
-    scenes = _scenes(pictures, methods, scale, protocol, rows, failures, progress)
+    scenes = _scenes(pictures, methods, scale, protocol, look.crops, rows, failures, progress)
     if look.learned:
         scenes = _with_importance(scenes, methods)
     result = Comparison(scale, labels, protocol, ())
@@ -223,6 +224,7 @@ def _scenes(
     methods: Sequence[Method],
     scale: int,
     protocol: Protocol,
+    crops: Sequence[Box],
     rows: list[Row],
     failures: list[Failure],
     progress: Progress | None,
@@ -234,6 +236,7 @@ def _scenes(
             progress(number, len(pictures), name)
         try:
             scene = _scene(name, picture, methods, scale, protocol)
+            check_crops(scene, crops)
         except KaraffeError as error:
             first = first or error
             failures.append(Failure(name, str(error)))

@@ -10,6 +10,7 @@ from karaffe.visualize.maps import importance_map
 from karaffe.visualize.page import page
 from karaffe.visualize.pdf import pdf
 from karaffe.visualize.scene import Panel, Scene
+from karaffe.visualize.stored import StoredScene, read_page
 from karaffe.visualize.strip import strip
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Importance",
     "Panel",
     "Scene",
+    "StoredScene",
     "find_crops",
     "importance",
     "importance_map",
@@ -27,5 +29,6 @@ __all__ = [
     "offsets",
     "page",
     "pdf",
+    "read_page",
     "strip",
 ]

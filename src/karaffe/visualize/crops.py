@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,19 @@ class Box(NamedTuple):
     def of(self, image: Image) -> Image:
         """Return the pixels of ``image`` inside."""
         return image[self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+def check_crops(scene: Scene, boxes: Sequence[Box]) -> None:
+    """Raise unless every box lies within the picture and all are of one size."""
+    height, width = scene.reference.shape[:2]
+    for box in boxes:
+        inside = box.x >= 0 <= box.y and box.x + box.width <= width and box.y + box.height <= height
+        if not inside or box.width < 1 or box.height < 1:
+            raise ArgumentError(
+                f"the crop {tuple(box)} does not lie within the {width}x{height} picture {scene.name!r}"
+            )
+        if box[2:] != boxes[0][2:]:
+            raise ArgumentError(f"crops must have one size, got {tuple(boxes[0])} and {tuple(box)}")
 
 
 def find_crops(scene: Scene, *, size: int = 48, count: int = 2) -> list[Box]:

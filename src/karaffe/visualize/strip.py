@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from karaffe.errors import ArgumentError
 from karaffe.visualize.colours import HEAT, absolute_map, colour, error_limit
-from karaffe.visualize.crops import Box, find_crops
+from karaffe.visualize.crops import Box, check_crops, find_crops
 from karaffe.visualize.scene import Panel, Scene, rgb
 
 INK, FAINT, RULE, PAPER, BEST = (23, 26, 31), (104, 110, 120), (208, 212, 218), (255, 255, 255), (0, 105, 92)
@@ -105,15 +105,9 @@ def choose(scene: Scene, crops: Sequence[Box] | None, crop_size: int, count: int
         ArgumentError: As :func:`strip`.
     """
     boxes = list(crops) if crops else find_crops(scene, size=crop_size, count=count)
-    height, width = scene.reference.shape[:2]
     if isinstance(zoom, bool) or not isinstance(zoom, int) or zoom < 1:
         raise ArgumentError(f"strip: zoom must be a whole factor of at least 1, not {zoom!r}")
-    for box in boxes:
-        inside = box.x >= 0 <= box.y and box.x + box.width <= width and box.y + box.height <= height
-        if not inside or box.width < 1 or box.height < 1:
-            raise ArgumentError(f"strip: {box} does not lie within the {width}x{height} picture {scene.name!r}")
-        if box[2:] != boxes[0][2:]:
-            raise ArgumentError(f"strip: crops must have one size, got {boxes[0]} and {box}")
+    check_crops(scene, boxes)
     return boxes, error_limit([box.of(scene.error(panel)) for panel in scene.panels for box in boxes])
 
 

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from karaffe.errors import ArgumentError, FileError
+from karaffe.evaluation import compare
 from karaffe.studio.mos.config import load_config
 from karaffe.studio.mos.create import create_study
 from karaffe.studio.mos.stimuli import decode, load_stimuli
@@ -22,7 +23,9 @@ from karaffe.studio.mos.stimuli import decode, load_stimuli
         ({"design": "acrr"}, r"design: unknown design 'acrr'; did you mean 'acr'"),
         ({"study": "a/b"}, "study: String should match pattern"),
         ({"metods": {}}, "metods: Extra inputs are not permitted"),
-        ({"methods": None}, "either 'methods'"),
+        ({"methods": None, "reference": None}, "give one of 'methods'"),
+        ({"comparison": "out"}, "give one of 'methods'"),
+        ({"methods": None, "comparison": "out"}, "'reference' is for a study with 'methods'"),
         ({"design": "dcr", "reference": None}, "design 'dcr' needs 'reference'"),
         ({"methods": {"reference": "x"}}, "'reference' is no method"),
         ({"ties": True}, "'ties' is for design 'pair'"),
@@ -120,3 +123,54 @@ def test_pictures_can_be_made(tmp_path: Path) -> None:
     }
     nearest = decode(next(s.png for s in found if s.method == "nearest"))
     np.testing.assert_array_equal(nearest[::2, ::2], nearest[1::2, 1::2])
+
+
+def compared(tmp_path: Path, labels: tuple[str, ...] = ("nearest", "bicubic"), **entries: Any) -> Path:
+    """A study file beside what a comparison has written."""
+    rng = np.random.default_rng(0)
+    pictures = {name: rng.integers(0, 256, (32, 40, 3), dtype=np.uint8) for name in ("one.png", "two.png")}
+    compare(pictures, 2, labels, output=tmp_path / "out")
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"study": "compared", "design": "acr-hr", "comparison": "out", **entries}))
+    return path
+
+
+def test_a_comparison_becomes_a_study(tmp_path: Path) -> None:
+    path = compared(tmp_path, gold=[{"image": "two.png", "method": "nearest", "answers": [1]}])
+    found = {(s.content, s.method): decode(s.png) for s in load_stimuli(load_config(path), tmp_path)}
+    assert set(found) == {(c, m) for c in ("one", "two") for m in ("reference", "nearest", "bicubic")}
+    nearest = found["one", "nearest"]
+    np.testing.assert_array_equal(nearest[::2, ::2], nearest[1::2, 1::2])
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(found["one", "reference"], rng.integers(0, 256, (32, 40, 3), dtype=np.uint8))
+    _, where = create_study(path)
+    assert where.endswith("compared.sqlite3")
+
+
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ({"comparison": "nowhere"}, r"cannot read .*nowhere: No such file"),
+        ({"comparison": "study.yaml"}, "is no page of 'karaffe compare'"),
+        ({"gold": [{"image": "one.png", "method": "sharp", "answers": [1]}]}, "'method' must be one of"),
+        ({"training": ["three.png"]}, "name pictures that no folder has: three.png"),
+        ({"design": "pair", "labels": ("nearest",)}, "needs at least two methods"),
+    ],
+)
+def test_a_comparison_that_does_not_serve_is_refused(tmp_path: Path, entries: dict[str, Any], says: str) -> None:
+    path = compared(tmp_path, **entries)
+    with pytest.raises((ArgumentError, FileError), match=says):
+        create_study(path)
+    assert not list(tmp_path.glob("*.sqlite3"))
+
+
+def test_labels_of_a_comparison_must_be_names(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "theirs").mkdir()
+    pixels = rng.integers(0, 256, (32, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "theirs" / "one.png")
+    compare({"one.png": pixels}, 2, ["nearest"], folders={"their tool": tmp_path / "theirs"}, output=tmp_path / "out")
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({"study": "compared", "design": "acr", "comparison": "out"}))
+    with pytest.raises(ArgumentError, match=r"a method's name is .*their tool"):
+        create_study(path)

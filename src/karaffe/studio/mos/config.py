@@ -13,7 +13,8 @@ from karaffe.studio.mos.designs import Design, get_design
 
 REFERENCE = "reference"
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
+NAME, LONGEST_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", 64
+Name = Annotated[str, Field(pattern=NAME, max_length=LONGEST_NAME)]
 Text = Annotated[str, Field(min_length=1, max_length=20_000)]
 Line = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -54,6 +55,7 @@ class StudyConfig(_Strict):
         methods: Folder of pictures for each method; a picture is the same file name in every folder.
         reference: Folder of the undistorted pictures.
         make: Instead of ``methods`` and ``reference``: make them from these images.
+        comparison: Instead of them: the folder that ``karaffe compare`` wrote, or its page.
         ties: In ``pair``, whether "no difference" is an answer (off is a forced choice, 2AFC).
         training: File names used for training only, whose answers count nowhere.
         gold: Trials with known answers.
@@ -71,6 +73,7 @@ class StudyConfig(_Strict):
     methods: Annotated[dict[Name, Path], Field(min_length=1)] | None = None
     reference: Path | None = None
     make: Make | None = None
+    comparison: Path | None = None
     question: Line | None = None
     instructions: Text | None = None
     consent: Text = CONSENT
@@ -111,28 +114,36 @@ class StudyConfig(_Strict):
 
 def _complaints(config: StudyConfig) -> list[str]:
     found = []
-    if (config.methods is None) == (config.make is None):
-        found.append("give either 'methods' (a folder for each) or 'make' (images, scale, models)")
-    if config.make is not None and config.reference is not None:
-        found.append("'reference' is not for a study with 'make', whose images are the reference")
+    sources = [config.methods, config.make, config.comparison]
+    if sources.count(None) != len(sources) - 1:
+        found.append(
+            "give one of 'methods' (a folder for each), 'make' (images, scale, models) and 'comparison' (a folder of "
+            "'karaffe compare')"
+        )
+    if config.methods is None and config.reference is not None:
+        found.append("'reference' is for a study with 'methods'; 'make' and 'comparison' bring their own")
     methods = list(config.methods or (config.make.models if config.make else ()))
     if len(set(methods)) < len(methods):
         found.append(f"a method is named twice in {methods}")
     if REFERENCE in methods:
         found.append(f"'{REFERENCE}' is no method: give its folder as 'reference'")
-    if config.plan.needs_reference and config.make is None and config.reference is None:
+    if config.plan.needs_reference and config.methods is not None and config.reference is None:
         found.append(f"design '{config.design}' needs 'reference'")
-    if config.plan.compares and len(methods) < 2:
+    if config.plan.compares and config.comparison is None and len(methods) < 2:
         found.append("design 'pair' needs at least two methods")
     if config.ties and not config.plan.compares:
         found.append("'ties' is for design 'pair'")
+    # Which methods a comparison has is known when its pictures are read.
+    known = None if config.comparison is not None else {*methods, REFERENCE}
     for gold in config.gold:
-        found += _gold_complaints(gold, config, {*methods, REFERENCE})
+        found += gold_complaints(gold, config, known)
     return found
 
 
-def _gold_complaints(gold: Gold, config: StudyConfig, known: set[str]) -> list[str]:
+def gold_complaints(gold: Gold, config: StudyConfig, known: set[str] | None) -> list[str]:
+    """Return what is wrong with a gold trial of a study whose methods are ``known``; None for any."""
     name = f"gold trial of {gold.image!r}"
+    known = {gold.method, gold.against or gold.method} if known is None else known
     if config.plan.compares:
         if gold.against is None or {gold.method, gold.against} - known or gold.method == gold.against:
             return [f"{name}: 'method' and 'against' must be two of {sorted(known)}"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from karaffe.errors import ArgumentError, FileError
-from karaffe.studio.mos.config import REFERENCE, Make, StudyConfig
+from karaffe.studio.mos.config import LONGEST_NAME, NAME, REFERENCE, Make, StudyConfig, gold_complaints
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 LISTED = 5
@@ -60,7 +61,10 @@ def load_stimuli(config: StudyConfig, folder: Path) -> list[Stimulus]:
         FileError: A folder or file cannot be read.
         ArgumentError: A picture is missing in some folder, two have one name, or sizes differ.
     """
-    found = list(_made(config.make, folder) if config.make else _read(config, folder))
+    if config.comparison is not None:
+        found = list(_compared(config, folder / config.comparison))
+    else:
+        found = list(_made(config.make, folder) if config.make else _read(config, folder))
     _check_sizes(found)
     _check_names(config, {stimulus.content for stimulus in found})
     return found
@@ -130,6 +134,39 @@ def _made(make: Make, folder: Path) -> Iterator[Stimulus]:
         yield prepare(np.ascontiguousarray(original), path.stem, REFERENCE)
         for name in make.models:
             yield prepare(to_uint8(upscale(low, make.scale, name)), path.stem, name)
+
+
+def _compared(config: StudyConfig, place: Path) -> Iterator[Stimulus]:
+    """The pictures of a comparison, its originals as the reference."""
+    from karaffe.evaluation.comparison import PAGE
+    from karaffe.evaluation.images import to_uint8
+    from karaffe.visualize import read_page
+
+    path = place / PAGE if place.is_dir() else place
+    seen: dict[str, str] = {}
+    for scene in read_page(path):
+        content = Path(scene.name).stem
+        if content in seen:
+            raise ArgumentError(f"duplicate id {content!r} in {path}: {seen[content]}, {scene.name}")
+        seen[content] = scene.name
+        _check_methods(config, list(scene.panels), path)
+        yield prepare(to_uint8(scene.reference), content, REFERENCE)
+        for method, pixels in scene.panels.items():
+            yield prepare(to_uint8(pixels), content, method)
+
+
+def _check_methods(config: StudyConfig, methods: list[str], path: Path) -> None:
+    """Raise where a comparison's labels are no names of a study's methods, or do not serve its design."""
+    wrong = [method for method in methods if not re.fullmatch(NAME, method) or len(method) > LONGEST_NAME]
+    if wrong or REFERENCE in methods:
+        raise ArgumentError(
+            f"{path}: a method's name is up to 64 letters, digits and ._+-, and not {REFERENCE!r}; got {methods}"
+        )
+    if config.plan.compares and len(methods) < 2:
+        raise ArgumentError(f"design {config.design!r} needs at least two methods; {path} has {methods}")
+    for gold in config.gold:
+        for complaint in gold_complaints(gold, config, {*methods, REFERENCE}):
+            raise ArgumentError(complaint)
 
 
 def _check_sizes(stimuli: list[Stimulus]) -> None:
