@@ -54,6 +54,8 @@ def compare(
 ) -> None:
     """Reduce each picture, enlarge it by each model, print PSNR, SSIM and seconds, write a strip and a page."""
     use_threads(threads)
+    crops = tuple(map(parse_crop, crop or ()))
+    look = Look(crops, zoom=zoom, formats=tuple(names(strips, "--strips")), learned=learned)
     with errors_console.status("comparing") as status:
         result = compare_images(
             inputs,
@@ -63,9 +65,7 @@ def compare(
             output=output,
             overwrite=overwrite,
             protocol=protocol,
-            look=Look(
-                tuple(map(parse_crop, crop or ())), zoom=zoom, formats=tuple(names(strips, "--strips")), learned=learned
-            ),
+            look=look,
             tile=parse_tile(tile),
             progress=lambda done, count, name: status.update(f"{name} ({done + 1} of {count})"),
         )
