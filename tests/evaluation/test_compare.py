@@ -11,6 +11,7 @@ from karaffe.errors import ArgumentError, DtypeError, FileError, ShapeError, Unk
 from karaffe.evaluation import PAPERS, Look, compare, imresize
 from karaffe.evaluation.pictures import crop_to_multiple, expand, read_picture
 from karaffe.evaluation.staging import staged_folder
+from karaffe.visualize import Box
 
 MODELS = ["nearest", "bicubic"]
 
@@ -146,6 +147,15 @@ def test_strips_come_as_pdf_and_latex_too_and_no_file_takes_anothers_place(tmp_p
     assert (tmp_path / "out" / "a-3-x2-crop1-0.png").exists()
     with pytest.raises(UnknownNameError, match="pdf"):
         Look(formats=("pdff",))
+
+
+def test_a_crop_that_lies_outside_of_one_picture_leaves_the_others(tmp_path):
+    look = Look(crops=(Box(50, 0, 20, 20),))
+    pictures = {"small": smooth(40, 60), "large": smooth(80, 90)}
+    result = compare(pictures, 2, ["nearest"], output=tmp_path / "out", look=look)
+    assert [(f.image, "does not lie within the 60x40" in f.reason) for f in result.failures] == [("small", True)]
+    assert [row.image for row in result.rows] == ["large"]
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == ["large-x2.png"]
 
 
 def test_the_notebook_shows_the_page_in_a_frame():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from karaffe.evaluation import PAPERS, Comparison
 from karaffe.visualize import Panel, Scene, page
 
 HOSTILE = "</script><img src=x onerror=alert(1)>.png"
@@ -49,6 +50,19 @@ def deep_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def learned_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A method with a known map of importance, inside of what a notebook shows."""
+    path = tmp_path_factory.mktemp("page") / "notebook.html"
+    reference, red, green, _ = pictures(0)
+    importance = np.zeros((32, 48, 2), np.float32)
+    importance[:, :24, 0], importance[:, :, 1] = 1, 0.6
+    panels = (Panel("plain", red, 30.0), Panel("learned", green, 31.0, importance=importance))
+    shown = Comparison(2, ("plain", "learned"), PAPERS, (), scenes=(Scene("p", reference, panels, 2),))
+    path.write_text(f"<!doctype html><title>n</title>{shown._repr_html_()}", encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def visit(launch: Callable[..., Any], file: Path) -> Iterator[Callable[..., Any]]:
     """Open the page; the test fails where it asks for anything, opens a dialog, or one of its scripts fails."""
@@ -68,7 +82,8 @@ def visit(launch: Callable[..., Any], file: Path) -> Iterator[Callable[..., Any]
         tab.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
         tab.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r.url))
         tab.goto(path.as_uri())
-        settle(tab)
+        if path.name != "notebook.html":
+            settle(tab)
         return tab
 
     yield open_page
@@ -268,6 +283,61 @@ def test_sixteen_bit_is_windowed_and_its_values_are_shown(visit: Callable[..., A
     assert shot(tab)[330:350, 300:400].max() < 8
     press(tab, "w")
     assert tab.input_value("#black") == "0"
+
+
+def test_importance_is_shown_inside_a_notebook(visit: Callable[..., Any], learned_file: Path) -> None:
+    tab = visit(learned_file, bypass_csp=False)
+    frame = tab.frame_locator("iframe")
+    frame.locator("html[data-drawn]").wait_for()
+    frame.locator("#map").select_option("entropy")
+    frame.locator("#modes button", has_text="Blink").click()
+    frame.locator("#table tbody tr", has_text="learned").get_by_role("button").click()
+    frame.locator("html:not([data-busy])").wait_for()
+    box = frame.locator("#stage").bounding_box()
+    tab.wait_for_timeout(300)
+
+    def view() -> np.ndarray:
+        clip = {"x": box["x"], "y": box["y"], "width": box["width"], "height": box["height"]}
+        return np.asarray(Image.open(io.BytesIO(tab.screenshot(clip=clip))).convert("RGB"))
+
+    height, width = view().shape[:2]
+    np.testing.assert_allclose(view()[height // 2, width // 2 - 40], (255, 246, 190), atol=3)
+    np.testing.assert_allclose(view()[height // 2, width // 2 + 40], (9, 9, 20), atol=3)
+    frame.locator("#map").select_option("offcentre")
+    frame.locator("html:not([data-busy])").wait_for()
+    tab.wait_for_timeout(300)
+    np.testing.assert_allclose(view()[height // 2, width // 2 - 40], (221, 74, 70), atol=4)
+
+
+def test_errors_are_taken_from_the_picture_that_is_chosen(visit: Callable[..., Any]) -> None:
+    tab = visit()
+    assert "importance: entropy" not in tab.locator("#map option:not([disabled])").all_inner_texts()
+    press(tab, "b", "1", "m", "m", "d", "d")
+    assert tab.locator("#against option:checked").inner_text() == "against green"
+    # Red against green: 60 counts of red more, 60 of green less, (0.299 - 0.587) 60 = -17 of luma: darker.
+    assert hue(shot(tab)[250:350, 300:400]) == "blue"
+    press(tab, "2")
+    assert hue(shot(tab)[250:350, 300:400]) == "green"
+
+
+def test_a_picture_that_is_moved_stays_so(visit: Callable[..., Any]) -> None:
+    tab = visit()
+    press(tab, "b", "1")
+    tab.keyboard.down("Alt")
+    press(tab, "ArrowRight", "ArrowRight", "ArrowDown")
+    tab.keyboard.up("Alt")
+    press(tab, "]", "[", "+")
+    box = tab.locator("#stage").bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 2 + 3, box["y"] + box["height"] / 2 + 3)
+    settle(tab)
+    # The reference lies where it was, and under the same point is now an earlier pixel of the method's picture.
+    reference, red = pictures(0)[0][32, 48], pictures(0)[1][31, 46]
+    words = [" ".join(map(str, pixel)) for pixel in (reference, red)]
+    assert tab.inner_text("#values") == f"x 46 y 31 · reference {words[0]} · red {words[1]}"
+    press(tab, "r")
+    assert f"x 48 y 32 · reference {words[0]} · red {' '.join(map(str, pictures(0)[1][32, 48]))}" == tab.inner_text(
+        "#values"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

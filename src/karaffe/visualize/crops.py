@@ -32,9 +32,8 @@ def check_crops(scene: Scene, boxes: Sequence[Box]) -> None:
     for box in boxes:
         inside = box.x >= 0 <= box.y and box.x + box.width <= width and box.y + box.height <= height
         if not inside or box.width < 1 or box.height < 1:
-            raise ArgumentError(
-                f"the crop {tuple(box)} does not lie within the {width}x{height} picture {scene.name!r}"
-            )
+            size = f"{width}x{height}"
+            raise ArgumentError(f"the crop {tuple(box)} does not lie within the {size} picture {scene.name!r}")
         if box[2:] != boxes[0][2:]:
             raise ArgumentError(f"crops must have one size, got {tuple(boxes[0])} and {tuple(box)}")
 
