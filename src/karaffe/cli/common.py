@@ -62,6 +62,14 @@ def existing_results(overwrite: bool, skip_existing: bool) -> Literal["refuse", 
     return "overwrite" if overwrite else "skip" if skip_existing else "refuse"
 
 
+def parse_grid(text: str) -> tuple[int, int]:
+    """``COLUMNSxROWS`` as (rows, columns)."""
+    columns, _, rows = text.partition("x")
+    if not (columns.isdecimal() and rows.isdecimal() and int(columns) and int(rows)):
+        raise ArgumentError(f"--size must be COLUMNSxROWS, such as 480x360; got {text!r}")
+    return int(rows), int(columns)
+
+
 @contextmanager
 def needs_training() -> Iterator[None]:
     """Say which extra to install where an import of the training package fails."""

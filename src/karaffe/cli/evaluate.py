@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from karaffe.cli.common import (
+    Device,
     Json,
     Overwrite,
     Seed,
@@ -18,12 +20,16 @@ from karaffe.cli.common import (
     errors_console,
     labelled,
     names,
+    needs_training,
+    parse_grid,
     parse_tile,
     print_json,
     table,
     use_threads,
 )
 from karaffe.evaluation import Evaluation, evaluate_sr
+from karaffe.evaluation.results import plain
+from karaffe.evaluation.segmentation import TOLERANCES
 from karaffe.imaging.values import parse_range
 
 app = typer.Typer(help="Measure networks on pictures, in the papers' protocol.")
@@ -77,6 +83,47 @@ def sr(
         _tell(result)
     if result.failures:
         raise typer.Exit(1)
+
+
+@app.command("seg")
+def seg(
+    model: Annotated[Path, typer.Argument(help="Checkpoint that `karaffe train seg` left.")],
+    data: Annotated[Path, typer.Argument(help="Folder of images and label maps, an index file, or a packed set.")],
+    split: Annotated[str, typer.Option(help="train, selection or test.")] = "test",
+    size: Annotated[str | None, typer.Option(help="COLUMNSxROWS that everything is resized to.")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure a segmentation network: IoU of every class, accuracy, boundaries, intervals over the images."""
+    from karaffe.evaluation.statistics import bootstrap_interval
+    from karaffe.models.segmentation import load_segmenter
+
+    use_threads(threads)
+    with needs_training():
+        from karaffe.training.segmentation import load_split, measure
+    network, classes = load_segmenter(model)
+    with errors_console.status("measuring"):
+        items = load_split(data, split, classes, parse_grid(size) if size else None)
+        measured = measure(network.to(device), items, device=device)
+    scores = measured.scores
+    interval = bootstrap_interval([image.miou for image in measured.images], seed=seed)
+    if as_json:
+        per_class = dict(zip(classes.names, scores.iou, strict=True))
+        print_json(plain({**asdict(scores), "iou": per_class, "images": len(items), "image_miou_interval": interval}))
+        return
+    rows = table(f"{split}, {len(items)} images", "figure", "value", right=("value",))
+    for name, value in zip(classes.names, scores.iou, strict=True):
+        rows.add_row(f"IoU {name}", f"{value:.4f}")
+    for name in ("miou", "accuracy", "mean_accuracy", "boundary_iou"):
+        rows.add_row(name, f"{getattr(scores, name):.4f}")
+    for tolerance, value in zip(TOLERANCES, scores.boundary_f, strict=True):
+        rows.add_row(f"boundary F, {tolerance} px", f"{value:.4f}")
+    console.print(rows, highlight=False)
+    if interval:
+        low, high = interval
+        console.print(f"95 % of the mean over images of an image's mIoU: {low:.4f} to {high:.4f}", highlight=False)
 
 
 def _tell(result: Evaluation) -> None:

@@ -11,12 +11,14 @@ import typer
 import karaffe
 from karaffe.cli import (
     bench,
+    choose,
     compare,
     doctor,
     evaluate,
     export,
     models,
     mos,
+    predict,
     studio,
     surgery,
     train,
@@ -46,6 +48,8 @@ app.command("upsamplers")(upsamplers.upsamplers)
 app.command("models")(models.models)
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(predict.app, name="predict")
+app.add_typer(choose.app, name="choose")
 app.command("export")(export.export)
 app.add_typer(mos.app, name="mos")
 app.command("studio")(studio.studio)

@@ -1,6 +1,7 @@
 """Which upsampler, or which network, for my data: train each alike, compare, recommend."""
 
-from karaffe.training.choose.outcome import Outcome, Recommendation, recommend
-from karaffe.training.choose.segmentation import SegChoice, choose_seg
+from karaffe.training.choose.outcome import Choice, Outcome, Recommendation, recommend
+from karaffe.training.choose.report import Report, write_report
+from karaffe.training.choose.segmentation import choose_seg
 
-__all__ = ["Outcome", "Recommendation", "SegChoice", "choose_seg", "recommend"]
+__all__ = ["Choice", "Outcome", "Recommendation", "Report", "choose_seg", "recommend", "write_report"]

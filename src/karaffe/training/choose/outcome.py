@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy import stats
 
 from karaffe.evaluation.statistics import PairedTest, paired_test
@@ -76,6 +78,35 @@ class Recommendation:
     significant: bool
     text: str
     tests: tuple[PairedTest, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What training the candidates came to, and how to show it.
+
+    Attributes:
+        folder: of the runs and the report. steps: of every run.
+        outcomes: one a candidate with a finished run, in the given order.
+        recommendation: None as long as fewer than two candidates have one.
+        undone: names of the runs that the budget left undone; the same call goes on with them.
+        figure: what decides; label: its name for people; columns: the figures of the table and their names.
+        note: what the figures were measured on.
+        pictures, caption: results side by side, where there are any.
+    """
+
+    folder: Path
+    steps: int
+    outcomes: tuple[Outcome, ...]
+    recommendation: Recommendation | None
+    undone: tuple[str, ...]
+    title: str
+    figure: str
+    label: str
+    columns: Mapping[str, str]
+    note: str
+    digits: int = 4
+    pictures: Image.Image | None = None
+    caption: str = ""
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -4,43 +4,34 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from karaffe.errors import ArgumentError
 from karaffe.evaluation.segmentation import IGNORE
-from karaffe.training.choose.outcome import Cost, Outcome, Recommendation, recommend
+from karaffe.training.choose.outcome import Choice, Cost, Outcome, recommend
+from karaffe.training.choose.pictures import chosen, draw_predictions, read_predictions, write_predictions
 from karaffe.training.choose.plan import load_plan, measure_step, save_plan, steps_within
 from karaffe.training.choose.trials import Told, Trial, run_trials, to_toml
 from karaffe.training.config import parse_config
 from karaffe.training.run import Run
 from karaffe.training.segmentation.config import SegConfig
-from karaffe.training.segmentation.dataset import Dataset, load_dataset
+from karaffe.training.segmentation.dataset import Dataset, Labelled, load_dataset
 from karaffe.training.segmentation.module import SegTraining
 
+COLUMNS = {
+    "miou": "mIoU",
+    "boundary_iou": "boundary IoU",
+    "boundary_f1": "boundary F, 1 px",
+    "boundary_f3": "boundary F, 3 px",
+    "accuracy": "accuracy",
+}
 FIGURES = ("miou", "accuracy", "mean_accuracy", "boundary_iou", "boundary_f1", "boundary_f3")
-
-
-@dataclass(frozen=True)
-class SegChoice:
-    """What :func:`choose_seg` found.
-
-    Attributes:
-        outcomes: one a candidate with a finished run, in the given order.
-        recommendation: None as long as fewer than two candidates have one.
-        undone: names of the runs that the budget left undone; the same call goes on with them.
-    """
-
-    folder: Path
-    steps: int
-    outcomes: tuple[Outcome, ...]
-    recommendation: Recommendation | None
-    undone: tuple[str, ...]
 
 
 def choose_seg(
@@ -52,7 +43,7 @@ def choose_seg(
     budget: float | None = None,
     jobs: int = 1,
     told: Told = print,
-) -> SegChoice:
+) -> Choice:
     """Train each upsampler in the same network on the same batches, and compare them on the test split.
 
     What was finished in ``output`` by an earlier call is not trained again, what was stopped goes on, further
@@ -96,7 +87,7 @@ def choose_seg(
     trials = [_trial(config, name, seed, steps) for seed in range(seeds) for name in names]
     deadline = None if budget is None else started + budget
     undone = run_trials(trials, folder, jobs=jobs, deadline=deadline, told=told)
-    return collect(folder, steps, costs, undone=tuple(trial.name for trial in undone))
+    return collect(folder, config, steps, costs, dataset=dataset, undone=[trial.name for trial in undone])
 
 
 def configured(config: SegConfig, upsampler: str, seed: int, steps: int | None = None) -> SegConfig:
@@ -136,12 +127,47 @@ def _cost(config: SegConfig, dataset: Dataset) -> Cost:
         return measure_step(training.network.to(device), source, target, IGNORE, repeats=10 if source.is_cuda else 3)
 
 
-def collect(folder: Path, steps: int, costs: dict[str, Cost], undone: tuple[str, ...] = ()) -> SegChoice:
-    """Read what the finished runs of ``folder`` logged."""
+def collect(
+    folder: Path,
+    config: SegConfig,
+    steps: int,
+    costs: Mapping[str, Cost],
+    *,
+    dataset: Dataset | None = None,
+    undone: Sequence[str] = (),
+) -> Choice:
+    """Read what the finished runs of ``folder`` logged; with the ``dataset``, also draw predictions."""
     found = [_outcome(name, cost, sorted((folder / "runs").glob(f"{name}-seed*"))) for name, cost in costs.items()]
     outcomes = tuple(outcome for outcome in found if outcome.seeds)
-    recommendation = recommend(outcomes, "miou") if len(outcomes) > 1 else None
-    return SegChoice(folder, steps, outcomes, recommendation, undone)
+    pictures = _pictures(folder, outcomes, dataset["test"], config) if dataset else None
+    data = Path(config.data.path).name
+    return Choice(
+        folder,
+        steps,
+        outcomes,
+        recommend(outcomes, "miou") if len(outcomes) > 1 else None,
+        tuple(undone),
+        title=f"Which upsampler for {data}?",
+        figure="miou",
+        label="mIoU",
+        columns=COLUMNS,
+        note=f"Network {config.network.name}, width {config.network.width:g}. Measured once on the test split with the "
+        "checkpoint that was best on the selection split. A step: forward, backward and AdamW of one batch.",
+        pictures=pictures,
+        caption="Predictions of the first seed; wrong pixels within 3 pixels of a boundary in magenta",
+    )
+
+
+def _pictures(
+    folder: Path, outcomes: Sequence[Outcome], items: Sequence[Labelled], config: SegConfig
+) -> Image.Image | None:
+    shown = chosen(items)
+    for outcome in outcomes:
+        checkpoint = folder / "runs" / f"{outcome.candidate}-seed{outcome.seeds[0]}" / "weights.safetensors"
+        write_predictions(checkpoint, folder / "predictions" / outcome.candidate, shown)
+    predictions = {o.candidate: read_predictions(folder / "predictions" / o.candidate, shown) for o in outcomes}
+    known = {name: maps for name, maps in predictions.items() if maps is not None}
+    return draw_predictions(shown, known, config.data.table()) if known else None
 
 
 def _outcome(name: str, cost: Cost, folders: Sequence[Path]) -> Outcome:

@@ -1,7 +1,7 @@
 """Train segmentation networks on labelled images."""
 
 from karaffe.training.segmentation.config import SegConfig
-from karaffe.training.segmentation.dataset import Labelled, load_dataset, pack
+from karaffe.training.segmentation.dataset import Labelled, load_dataset, load_split, pack
 from karaffe.training.segmentation.layouts import find_pairs
 from karaffe.training.segmentation.measure import Measured, measure
 from karaffe.training.segmentation.sampler import CropSampler
@@ -15,6 +15,7 @@ __all__ = [
     "SegTrainingResult",
     "find_pairs",
     "load_dataset",
+    "load_split",
     "measure",
     "pack",
     "train_seg",

@@ -62,6 +62,22 @@ def load_dataset(data: str | os.PathLike[str], classes: ClassTable, size: Size |
     return {split: [_read(pair, classes, size) for pair in pairs] for split, pairs in find_pairs(path).items()}
 
 
+def load_split(
+    data: str | os.PathLike[str], split: str, classes: ClassTable, size: Size | None = None
+) -> list[Labelled]:
+    """Read one split of a data set; arguments and errors as :func:`load_dataset`.
+
+    Raises:
+        ArgumentError: also where ``split`` is not train, selection or test.
+    """
+    if split not in SPLITS:
+        raise ArgumentError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    path = Path(data)
+    if path.suffix == ".zip":
+        return _unpack(path, classes, size)[split]
+    return [_read(pair, classes, size) for pair in find_pairs(path)[split]]
+
+
 def read_image(path: Path) -> Pixels:
     """Return an image file as 8-bit RGB; grey ones get three equal channels.
 

@@ -1,0 +1,181 @@
+"""A choice: its budget, its continuation, its statistics, its report, and what it recommends."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from karaffe.errors import ArgumentError, FileError, TrainingError
+from karaffe.evaluation.segmentation import IGNORE
+from karaffe.training.choose import choose_seg, recommend, write_report
+from karaffe.training.choose.outcome import Cost, Outcome, holm
+from karaffe.training.choose.pictures import boundary_errors
+from karaffe.training.choose.plan import parse_budget, steps_within
+from karaffe.training.choose.trials import Trial, run_trials, to_toml
+from karaffe.training.config import load_config
+from karaffe.training.segmentation import SegConfig
+
+
+def outcome(name: str, seeds: list[float], images: np.ndarray, seconds: float = 1.0) -> Outcome:
+    per_seed = tuple(tuple((images + value - np.mean(seeds)).tolist()) for value in seeds)
+    return Outcome(name, tuple(range(len(seeds))), {"miou": tuple(seeds)}, per_seed, (), Cost(1, 1, seconds))
+
+
+IMAGES = np.random.default_rng(0).uniform(0.3, 0.8, 40)
+NOISE = np.random.default_rng(1).normal(0, 0.02, 40)
+
+
+def test_a_clear_winner_is_taken_though_it_costs_more() -> None:
+    found = recommend(
+        [outcome("a", [0.50, 0.51, 0.49], IMAGES), outcome("b", [0.60, 0.61, 0.59], IMAGES + 0.1 + NOISE, 2.0)], "miou"
+    )
+    assert (found.best, found.choice, found.significant) == ("b", "b", True)
+    assert "every other candidate is significantly worse in miou" in found.text
+    assert found.tests[0].difference == pytest.approx(0.1 + NOISE.mean())
+
+
+def test_without_a_difference_the_cheapest_is_taken() -> None:
+    found = recommend(
+        [outcome("a", [0.51, 0.50], IMAGES + NOISE, 2.0), outcome("b", [0.51, 0.49], IMAGES, 1.0)], "miou"
+    )
+    assert (found.choice, found.significant) == ("b", False)
+    assert found.text.startswith("No significant difference. Take b")
+
+
+def test_luck_of_the_seed_is_no_difference() -> None:
+    # Image by image a is higher everywhere, but its seeds are as far apart as the two means.
+    found = recommend([outcome("a", [0.60, 0.50], IMAGES + 0.03, 2.0), outcome("b", [0.52, 0.52], IMAGES)], "miou")
+    assert found.tests[0].wilcoxon < 1e-6
+    assert not found.significant
+
+
+def test_a_cheap_equal_beats_the_best_and_a_bad_one_is_out() -> None:
+    found = recommend(
+        [
+            outcome("bad", [0.40, 0.41], IMAGES - 0.1 + NOISE, 0.5),
+            outcome("cheap", [0.50, 0.51], IMAGES, 1.0),
+            outcome("best", [0.505, 0.51], IMAGES + 0.001 + NOISE, 2.0),
+        ],
+        "miou",
+    )
+    assert (found.best, found.choice, found.significant) == ("best", "cheap", True)
+    assert "cheap is not significantly worse" in found.text
+
+
+def test_one_seed_is_said_to_be_one() -> None:
+    found = recommend([outcome("a", [0.5], IMAGES), outcome("b", [0.6], IMAGES + 0.1 + NOISE)], "miou")
+    assert found.choice == "b"
+    assert "One seed each" in found.text
+
+
+def test_the_statistics_are_scipys() -> None:
+    assert holm([0.01, 0.04, 0.03]) == [0.03, 0.06, 0.06]
+    values = [0.4, 0.5, 0.7]
+    found = outcome("a", values, IMAGES)
+    assert found.error("miou") == pytest.approx(np.std(values, ddof=1) / 3**0.5)
+    low, high = found.interval("miou") or (0, 0)
+    half = stats.t.ppf(0.975, 2) * found.error("miou")
+    assert (low, high) == (pytest.approx(found.mean("miou") - half), pytest.approx(found.mean("miou") + half))
+    np.testing.assert_allclose(found.image_means(), IMAGES)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), (" 2 h ", 7200)])
+def test_budgets(text: str, seconds: float) -> None:
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "2", "2 weeks", "-1h", "0s"])
+def test_budgets_that_are_none(text: str) -> None:
+    with pytest.raises(ArgumentError, match="budget must be a time such as"):
+        parse_budget(text)
+
+
+def test_steps_fill_the_budget_and_too_small_a_budget_says_what_would_do() -> None:
+    costs = {"a": Cost(1, 1, 0.1), "b": Cost(1, 1, 0.3)}
+    assert steps_within(1200, costs, 3, 1) == 850
+    assert steps_within(1200, costs, 3, 2) == 1700
+    with pytest.raises(ArgumentError, match="a budget of 100 s is too small: 6 runs of 200 steps take about 282 s"):
+        steps_within(100, costs, 3, 1)
+
+
+def test_configurations_survive_as_toml() -> None:
+    value = {"a": {"x": 1, "y": [1.5, 2.0], "s": 'quo"ted – ü', "on": True, "none": None, "t": {"k": [[1, 2]]}}}
+    assert tomllib.loads(to_toml(value)) == {"a": {k: v for k, v in value["a"].items() if v is not None}}
+
+
+def test_errors_marked_are_wrong_pixels_near_a_boundary() -> None:
+    truth = np.zeros((20, 20), dtype=np.uint8)
+    truth[:, 10:] = 1
+    truth[0] = IGNORE
+    predicted = truth.copy()
+    predicted[:, 8:10] = 1
+    predicted[5, 0] = 1
+    predicted[0, 9] = 0
+    marked = boundary_errors(predicted, truth)
+    assert marked[1:, 8:10].all()
+    assert marked.sum() == 38
+
+
+def test_a_choice_goes_on_and_reports(tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(tiny.read_text().replace("steps = 30", "steps = 10"))
+    config, told = load_config(tiny, SegConfig), []
+    choice = choose_seg(config, ["bilinear", "carafe"], tmp_path / "choice", seeds=1, jobs=2, told=told.append)
+    assert [o.candidate for o in choice.outcomes] == ["bilinear", "carafe"]
+    assert all(len(o.images[0]) == 4 and 0 <= o.mean("miou") <= 1 for o in choice.outcomes)
+    assert choice.outcomes[1].cost.parameters > choice.outcomes[0].cost.parameters
+    kept = load_config(tmp_path / "choice" / "runs" / "carafe-seed0" / "config.toml", SegConfig)
+    assert (kept.network.upsampler, kept.optimisation.seed, kept.optimisation.steps) == ("carafe", 0, 10)
+
+    told.clear()
+    again = choose_seg(config, ["bilinear", "carafe", "nearest"], tmp_path / "choice", seeds=1, told=told.append)
+    assert told == ["nearest: measuring a step", "nearest-seed0: training", "nearest-seed0: finished"]
+    assert again.outcomes[:2] == choice.outcomes
+    report = write_report(again)
+    assert {p.name for p in report.files} == {
+        *("report.md", "report.html", "report.json", "scores.png", "curves.png", "pictures.png"),
+    }
+    text = (tmp_path / "choice" / "report.md").read_text()
+    assert again.recommendation is not None
+    assert again.recommendation.text in text
+    assert f"{again.outcomes[1].mean('miou'):.4f}" in text
+    figures = json.loads((tmp_path / "choice" / "report.json").read_text())
+    assert figures["candidates"]["carafe"]["figures"]["miou"]["mean"] == again.outcomes[1].mean("miou")
+    assert Image.open(tmp_path / "choice" / "pictures.png").width > 1000
+
+    plan = tmp_path / "choice" / "plan.json"
+    plan.write_text(plan.read_text().replace("0.125", "1"))
+    with pytest.raises(ArgumentError, match="holds a choice with other settings"):
+        choose_seg(config, ["bilinear", "carafe"], tmp_path / "choice", seeds=1)
+    plan.write_text("{")
+    with pytest.raises(FileError, match=r"cannot read .*plan\.json"):
+        choose_seg(config, ["bilinear", "carafe"], tmp_path / "choice", seeds=1)
+
+
+def test_mistakes_before_anything_is_trained(tiny: Path, tmp_path: Path) -> None:
+    config, folder = load_config(tiny, SegConfig), tmp_path / "choice"
+    with pytest.raises(ArgumentError, match="at least two"):
+        choose_seg(config, ["carafe", "carafe"], folder)
+    with pytest.raises(ArgumentError, match="unknown upsampler 'carfe'"):
+        choose_seg(config, ["bilinear", "carfe"], folder)
+    with pytest.raises(ArgumentError, match="a budget of 1 s is too small"):
+        choose_seg(config, ["bilinear", "nearest"], folder, budget=1, told=lambda line: None)
+    nowhere = config.model_copy(update={"data": config.data.model_copy(update={"path": str(tmp_path / "none")})})
+    with pytest.raises(FileError, match="no such file"):
+        choose_seg(nowhere, ["bilinear", "nearest"], folder)
+    assert not folder.exists()
+
+
+def test_a_trial_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"training x-seed0 failed: .*\[network\]|x-seed0 failed: karaffe: .*data"):
+        run_trials([Trial("seg", "x", 0, "[network]\n")], tmp_path, told=lambda line: None)
+
+
+def test_no_trial_starts_after_the_deadline(tmp_path: Path) -> None:
+    trials = [Trial("seg", "x", 0, "")]
+    assert run_trials(trials, tmp_path, deadline=0.0, told=lambda line: None) == trials
