@@ -159,7 +159,7 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
 
 
 def test_the_draws_are_fixed_for_good() -> None:
-    assert [sampler().chosen(step) for step in (0, 1)] == [[1, 3, 4, 2], [0, 4, 0, 3]]
+    assert [sampler().chosen(step) for step in (0, 1)] == [[1, 4, 0, 3], [2, 3, 1, 4]]
 
 
 @given(st.integers(1, 9), st.integers(1, 7), st.integers(0, 50))

@@ -43,7 +43,8 @@ def draw_curves(outcomes: Sequence[Outcome], label: str, path: Path) -> None:
         values = np.array([[value for _, value in curve[:length]] for curve in curves])
         (line,) = axes.plot(steps, values.mean(0), label=outcome.candidate)
         axes.fill_between(steps, values.min(0), values.max(0), color=line.get_color(), alpha=0.12, linewidth=0)
-    axes.legend(frameon=False, fontsize=9)
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=9)
     _finish(canvas, axes, "step", label, path)
 
 

@@ -41,8 +41,10 @@ def parse_budget(text: str) -> float:
 def measure_step(network: nn.Module, source: Tensor, target: Tensor, ignore: int, *, repeats: int = 3) -> Cost:
     """Measure a classifier's training step (forward, backward, AdamW) on the tensors' device, and count its costs."""
     parameters = sum(p.numel() for p in network.parameters())
+    network.eval()  # Batch normalisation cannot be trained on one value a channel.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(source[:1])
+    network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     times = []
     for repeat in range(repeats + 1):
@@ -64,7 +66,7 @@ def steps_within(budget: float, costs: Mapping[str, Cost], seeds: int, jobs: int
         ArgumentError: fewer than 200, with which nothing can be learned; the message says what would do.
     """
     together = seeds * sum(cost.seconds for cost in costs.values()) / jobs
-    steps = int(USABLE * budget / together) // GRAIN * GRAIN
+    steps = int(USABLE * budget / together + 1e-6) // GRAIN * GRAIN
     if steps < FEWEST:
         needed = FEWEST * together / USABLE
         raise ArgumentError(

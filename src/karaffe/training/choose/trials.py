@@ -73,7 +73,7 @@ def run_trials(
         for process in running:
             process.terminate()
         for process in running:
-            process.wait()
+            process.communicate()
     return waiting
 
 
@@ -93,7 +93,7 @@ def _start(trial: Trial, folder: Path) -> subprocess.Popen[str]:
 def _reap(running: dict[subprocess.Popen[str], Trial], told: Told) -> None:
     for process in [p for p in running if p.poll() is not None]:
         trial = running.pop(process)
-        message = process.stderr.read().strip() if process.stderr else ""
+        message = process.communicate()[1].strip()
         if process.returncode:
             raise TrainingError(f"the training {trial.name} failed: {message or f'exit code {process.returncode}'}")
         told(f"{trial.name}: finished")
