@@ -148,7 +148,8 @@ def test_a_choice_goes_on_and_reports(tiny: Path, tmp_path: Path) -> None:
     assert f"{again.outcomes[1].mean('miou'):.4f}" in text
     figures = json.loads((tmp_path / "choice" / "report.json").read_text())
     assert figures["candidates"]["carafe"]["figures"]["miou"]["mean"] == again.outcomes[1].mean("miou")
-    assert Image.open(tmp_path / "choice" / "pictures.png").width > 1000
+    with Image.open(tmp_path / "choice" / "pictures.png") as picture:
+        assert picture.width > 1000
 
     plan = tmp_path / "choice" / "plan.json"
     plan.write_text(plan.read_text().replace("0.125", "1"))

@@ -41,7 +41,12 @@ def write_predictions(checkpoint: Path, folder: Path, items: Sequence[Labelled])
 def read_predictions(folder: Path, items: Sequence[Labelled]) -> list[Pixels] | None:
     """Return what :func:`write_predictions` wrote, or None where something is missing."""
     paths = [folder / f"{Path(item.name).stem}.png" for item in items]
-    return [np.array(Image.open(path)) for path in paths] if all(path.exists() for path in paths) else None
+    return [_read(path) for path in paths] if all(path.exists() for path in paths) else None
+
+
+def _read(path: Path) -> Pixels:
+    with Image.open(path) as file:
+        return np.array(file)
 
 
 def boundary_errors(predicted: Pixels, truth: Pixels) -> npt.NDArray[np.bool_]:
