@@ -29,30 +29,14 @@ from torch import nn
 import karaffe
 from karaffe.imaging.network import find_network
 from karaffe.models import create_model, describe_model
+from karaffe.models.cost import multiply_adds
 
 ROWS, COLUMNS, TILE, SCALE = 3000, 4000, 256, 2
 # As near to the cost of `sharp` as widths that fill vector registers come, and not above it.
-WIDTH, NARROW, DEPTH = 128, 24, 4
-FSRCNN_HALO = 2 + DEPTH + 2
+WIDTHS = {"d": 128, "s": 24, "m": 4}
 
 Tile = np.ndarray
 Network = Callable[[Tile], object]
-
-
-def fsrcnn() -> nn.Module:
-    """FSRCNN(d, s, m) for one channel."""
-    layers: list[nn.Module] = [nn.Conv2d(1, WIDTH, 5, padding=2), nn.PReLU(WIDTH)]
-    layers += [nn.Conv2d(WIDTH, NARROW, 1), nn.PReLU(NARROW)]
-    for _ in range(DEPTH):
-        layers += [nn.Conv2d(NARROW, NARROW, 3, padding=1), nn.PReLU(NARROW)]
-    layers += [nn.Conv2d(NARROW, WIDTH, 1), nn.PReLU(WIDTH)]
-    last = nn.ConvTranspose2d(WIDTH, 1, 9, SCALE, padding=4, output_padding=SCALE - 1)
-    return nn.Sequential(*layers, last).eval().requires_grad_(False)
-
-
-def fsrcnn_macs() -> int:
-    """Multiply-adds a source pixel."""
-    return 25 * WIDTH + 2 * WIDTH * NARROW + DEPTH * 9 * NARROW**2 + 81 * WIDTH
 
 
 def photograph() -> np.ndarray:
@@ -65,7 +49,8 @@ def photograph() -> np.ndarray:
 
 def contenders(threads: int) -> dict[str, tuple[Network, int, int]]:
     """Return each network: what it is called with, its halo and its channels."""
-    sharp, peer = create_model("sharp", SCALE), fsrcnn()
+    sharp, fsrcnn = create_model("sharp", SCALE), create_model("fsrcnn", SCALE, pretrained=False, **WIDTHS)
+    peer, halo = nn.Sequential(fsrcnn.trunk, fsrcnn.deconvolution).eval(), fsrcnn.halo
     x = torch.rand(1, 1, 40, 56)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fsrcnn.onnx"
@@ -78,11 +63,11 @@ def contenders(threads: int) -> dict[str, tuple[Network, int, int]]:
     found: dict[str, tuple[Network, int, int]] = {
         "sharp": (lambda t: sharp(torch.from_numpy(t)), sharp.halo, 3),
         "sharp, grey": (lambda t: sharp(torch.from_numpy(t)), sharp.halo, 1),
-        "FSRCNN in onnxruntime": (lambda t: session.run(None, {"x": t})[0], FSRCNN_HALO, 1),
+        "FSRCNN in onnxruntime": (lambda t: session.run(None, {"x": t})[0], halo, 1),
     }
     if opencv is not None:
-        found["FSRCNN in OpenCV"] = (opencv, FSRCNN_HALO, 1)
-    found["FSRCNN in torch"] = (lambda t: peer(torch.from_numpy(t)), FSRCNN_HALO, 1)
+        found["FSRCNN in OpenCV"] = (opencv, halo, 1)
+    found["FSRCNN in torch"] = (lambda t: peer(torch.from_numpy(t)), halo, 1)
     wanted = peer(x).numpy()
     for name in [n for n in found if n.startswith("FSRCNN")]:
         error = np.abs(np.asarray(found[name][0](x.numpy())) - wanted).max() / np.abs(wanted).max()
@@ -160,8 +145,8 @@ def check(picture: np.ndarray) -> None:
 
 def table(times: dict[str, list[float]], seconds: dict[str, float], who: dict[str, str]) -> str:
     """Return both tables."""
-    costs = {"sharp": describe_model("sharp").macs_per_source_pixel(SCALE, 3), "FSRCNN": fsrcnn_macs()}
-    costs["sharp, grey"] = describe_model("sharp").macs_per_source_pixel(SCALE, 1)
+    sharp, fsrcnn = describe_model("sharp"), create_model("fsrcnn", SCALE, pretrained=False, **WIDTHS)
+    costs = {"sharp": sharp.macs_per_source_pixel(SCALE, 3), "sharp, grey": sharp.macs_per_source_pixel(SCALE, 1)}
     lines = [
         f"# A photograph of {ROWS * COLUMNS / 1e6:.0f} megapixels, x{SCALE}",
         "",
@@ -173,7 +158,7 @@ def table(times: dict[str, list[float]], seconds: dict[str, float], who: dict[st
     ]
     for name, values in times.items():
         ratio = statistics.median(v / s for v, s in zip(values, times["sharp"], strict=True))
-        cost = costs.get(name, costs["FSRCNN"])
+        cost = costs.get(name, multiply_adds(fsrcnn, 1))
         lines.append(f"| {name} | {cost} | {statistics.median(values):.0f} | {ratio:.2f} |")
     lines += ["", "All of it, once, in memory:", "", "| | seconds |", "|---|---|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in seconds.items()]
@@ -183,7 +168,7 @@ def table(times: dict[str, list[float]], seconds: dict[str, float], who: dict[st
     halo = find_network("sharp", SCALE).halo
     lines += [
         "",
-        f"FSRCNN is ({WIDTH}, {NARROW}, {DEPTH}), halo {FSRCNN_HALO}; `sharp` has halo {halo} and enlarges all three "
+        f"FSRCNN is {tuple(WIDTHS.values())}, halo {fsrcnn.halo}; `sharp` has halo {halo} and enlarges all three "
         "channels. Interpolation needs no network and no multiply-adds to speak of.",
         "",
     ]

@@ -20,10 +20,11 @@ import nibabel
 import numpy as np
 import pydicom
 import rasterio
+from PIL import Image
 from scipy import ndimage
 from super_resolution import replace_figures
 
-from karaffe.evaluation.images import Image
+from karaffe.evaluation.images import Image as Pixels
 from karaffe.evaluation.methods import ModelMethod
 from karaffe.evaluation.pictures import crop_to_multiple, read_frames, reduce
 from karaffe.evaluation.protocol import Scores, get_protocol
@@ -32,7 +33,8 @@ from karaffe.models import describe_model
 PYDICOM = Path(pydicom.__file__).parent / "data" / "test_files"
 NIBABEL = Path(nibabel.__file__).parent / "tests" / "data"
 HOUNSFIELD = (-1024.0, 3071.0)
-MODELS = ("bicubic", "lanczos", "sharp")
+MODELS = ("bicubic", "lanczos", "sharp", "faithful")
+SHOWN = ("nearest", "lanczos", "sharp")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def scene(path: Path, side: int = 512) -> Path:
     return path
 
 
-def reductions(reference: Image, scale: int, rng: np.random.Generator) -> dict[str, Image]:
+def reductions(reference: Pixels, scale: int, rng: np.random.Generator) -> dict[str, Pixels]:
     """Return the reduced picture of each kind."""
     height, width = (n // scale for n in reference.shape[:2])
     bicubic = reduce(reference, scale)
@@ -136,14 +138,28 @@ def _cells(means: dict[str, Scores]) -> list[str]:
     return [f"**{m.psnr:.2f} / {m.ssim:.4f}**" if m is best else f"{m.psnr:.2f} / {m.ssim:.4f}" for m in means.values()]
 
 
+def picture(path: Path, folder: Path, scale: int = 4, side: int = 128) -> None:
+    """Write a strip of the scene's first three bands: as it was reduced, by Lanczos, by `sharp`, and as it is."""
+    ((_, frame),) = read_frames(scene(folder / "scene.tif"), (0, 6000))
+    reference = frame[100 : 100 + side, 100 : 100 + side, 2::-1]
+    low = reduce(np.ascontiguousarray(reference), scale)
+    parts = [ModelMethod(name, scale).make("scene", low, reference)[0] for name in SHOWN] + [reference]
+    strip = np.clip(np.concatenate(parts, 1) * 255 + 0.5, 0, 255).astype(np.uint8).repeat(2, 0).repeat(2, 1)
+    Image.fromarray(strip).quantize(128).save(path, optimize=True)
+
+
 def main() -> None:
-    """Print the table, or put it into a document."""
+    """Print the table, put it into a document, or draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--membrane", type=Path, help="folder of the membrane slices")
     parser.add_argument("--scales", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--into", type=Path, help="document to put the table into")
+    parser.add_argument("--picture", type=Path, help="draw the scene into this file instead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if options.picture is not None:
+            picture(options.picture, Path(folder))
+            return
         text = table(Path(folder), options.membrane, options.scales)
     if options.into is None:
         print(text)

@@ -240,14 +240,15 @@ def test_version_and_module_entry() -> None:
     assert done.stdout.startswith("karaffe 0.")
 
 
-def test_interruption_leaves_no_half_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_leaves_no_half_file(tmp_path: Path, sent: signal.Signals) -> None:
     Image.open(PICTURES / "coffee.png").resize((1800, 1200)).save(tmp_path / "large.png")
     command = [sys.executable, "-m", "karaffe", "upscale", "large.png", "-o", "out.png", "--scale", "4", "--tile", "64"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 60
     while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < limit and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "interrupted" in err

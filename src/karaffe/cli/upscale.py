@@ -21,6 +21,7 @@ from karaffe.cli.common import (
     existing_results,
     parse_tile,
     print_json,
+    terminated_as_interrupted,
     use_threads,
 )
 from karaffe.errors import ArgumentError
@@ -76,7 +77,8 @@ def upscale(
     )
     events = upscale_batch(inputs, output, settings, existing=existing_results(overwrite, skip_existing))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=errors_console, transient=True, disable=as_json) as bars:
+    bars = Progress(*columns, TimeRemainingColumn(), console=errors_console, transient=True, disable=as_json)
+    with terminated_as_interrupted(), bars:
         outcome = _follow(events, bars)
     if as_json:
         print_json(outcome.as_dict())
