@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from karaffe.evaluation import psnr, ssim
 from karaffe.evaluation.checkerboard import checkerboard_energy
+from karaffe.ops import use_backend
 from karaffe.upsamplers import create_upsampler, describe_upsampler
 
 CANDIDATES = "nearest,bilinear,resize-conv,pixel-shuffle,deconv,deconv-3,carafe,dysample"
@@ -233,8 +234,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--raw", type=Path, help="only train: keep what was found in this file (.npz)")
     parser.add_argument("--read", type=Path, nargs="*", help="only write: take what was found from these files")
+    parser.add_argument("--backend", help="of karaffe's operators: reference, cpu, triton (default: by device)")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    with use_backend(arguments.backend):
+        run(arguments, device)
+
+
+def run(arguments: argparse.Namespace, device: str) -> None:
+    """Train what is asked for, or read it, and write it."""
     if arguments.read:
         found = [entry for path in arguments.read for entry in kept(path)]
     else:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from karaffe.models.segmentation import create_segmenter
 
 CASES = (("vgg-unet", 1.0, 1), ("vgg-unet", 0.25, 4), ("light-fpn", 1.0, 4))
-UPSAMPLERS = ("bilinear", "carafe", "deconv", "dysample", "fade")
+UPSAMPLERS = "carafe,deconv,dysample,fade"
 SIZE, CLASSES = (180, 240), 11
 
 
@@ -36,10 +36,10 @@ def training_step(network: str, width: float, upsampler: str, x: torch.Tensor, t
     return step
 
 
-def measure(network: str, width: float, batch: int, rounds: int) -> dict[str, Times]:
-    """Return the times of a step by upsampler."""
+def measure(network: str, width: float, batch: int, rounds: int, upsamplers: list[str]) -> dict[str, Times]:
+    """Return the times of a step by upsampler, bilinear first."""
     x, target = torch.rand(batch, 3, *SIZE), torch.randint(CLASSES, (batch, *SIZE))
-    calls = {name: training_step(network, width, name, x, target) for name in UPSAMPLERS}
+    calls = {name: training_step(network, width, name, x, target) for name in ["bilinear", *upsamplers]}
     return interleave(calls, rounds, seconds=0)
 
 
@@ -47,14 +47,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Training step by upsampler, side by side.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--upsamplers", default=UPSAMPLERS)
     arguments = parser.parse_args()
+    others = arguments.upsamplers.split(",")
     torch.set_num_threads(arguments.threads)
     rows = []
-    lines = ["| network | batch | bilinear, ms | " + " | ".join(f"{n} / bilinear" for n in UPSAMPLERS[1:]) + " |"]
-    lines.append("|---|" + "---:|" * (len(UPSAMPLERS) + 1))
+    lines = ["| network | batch | bilinear, ms | " + " | ".join(f"{n} / bilinear" for n in others) + " |"]
+    lines.append("|---|" + "---:|" * (len(others) + 2))
     for network, width, batch in CASES:
-        times = measure(network, width, batch, arguments.rounds)
-        ratios = {name: times[name].over(times["bilinear"]) for name in UPSAMPLERS[1:]}
+        times = measure(network, width, batch, arguments.rounds, others)
+        ratios = {name: times[name].over(times["bilinear"]) for name in others}
         milliseconds = {name: found.rounds for name, found in times.items()}
         rows.append({"network": network, "width": width, "batch": batch, "ms": milliseconds, "ratios": ratios})
         cells = [f"{network}, width {width:g}", str(batch), f"{times['bilinear'].median:.0f}"]

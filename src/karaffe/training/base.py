@@ -222,11 +222,12 @@ class Training(L.LightningModule):
     def _update_mean(self, done: int) -> None:
         # The decay grows with the step, so that the random start does not weigh on the mean.
         decay = min(self.settings.ema, done / (done + 9))
-        for key, value in self.plain_weights().items():
-            if value.is_floating_point():
-                self.mean[key].lerp_(value.to(self.mean[key].device), 1 - decay)
-            else:
-                self.mean[key].copy_(value)
+        values = {key: value.to(self.mean[key].device) for key, value in self.plain_weights().items()}
+        floating = [key for key, value in values.items() if value.is_floating_point()]
+        # One launch for all of them.
+        torch._foreach_lerp_([self.mean[key] for key in floating], [values[key] for key in floating], 1 - decay)
+        for key in values.keys() - set(floating):
+            self.mean[key].copy_(values[key])
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"weights/{k}": v for k, v in self.network.state_dict().items()}

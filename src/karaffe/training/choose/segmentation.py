@@ -14,6 +14,7 @@ from PIL import Image
 
 from karaffe.errors import ArgumentError
 from karaffe.evaluation.segmentation import IGNORE
+from karaffe.ops import use_backend
 from karaffe.training.choose.outcome import Choice, Cost, Outcome, recommend
 from karaffe.training.choose.pictures import chosen, draw_predictions, read_predictions, write_predictions
 from karaffe.training.choose.plan import load_plan, measure_step, save_plan, steps_within
@@ -123,7 +124,7 @@ def _cost(config: SegConfig, dataset: Dataset) -> Cost:
     source, target = training.sampler(0)
     mixed = config.run.precision != "32-true"
     dtype = torch.float16 if config.run.precision == "16-mixed" else torch.bfloat16
-    with torch.autocast(device.type, dtype) if mixed else nullcontext():
+    with use_backend(config.run.backend), torch.autocast(device.type, dtype) if mixed else nullcontext():
         return measure_step(training.network.to(device), source, target, IGNORE, repeats=10 if source.is_cuda else 3)
 
 

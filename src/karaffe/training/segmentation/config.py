@@ -91,10 +91,15 @@ class SegOptimisationSection(OptimisationSection):
 
 
 class SegRunSection(RunSection):
-    """Also the arithmetic, and whether the test split is measured, once, at the end."""
+    """Also the arithmetic, and whether the test split is measured, once, at the end.
+
+    ``backend``: of karaffe's operators, a name that :func:`karaffe.ops.backends` lists; default: what suits the
+    device.
+    """
 
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     deterministic: bool = False
+    backend: Literal["reference", "cpu", "triton"] | None = None
     test: bool = False
 
 

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from karaffe.errors import ArgumentError, FileError
 from karaffe.evaluation.segmentation import IGNORE
 from karaffe.models.segmentation import Segmenter, VGGUNet, load_torchvision, save_segmenter
+from karaffe.ops import use_backend
 from karaffe.training.base import Training
+from karaffe.training.run import Run
 from karaffe.training.segmentation.augment import Pipeline
 from karaffe.training.segmentation.config import SegConfig
 from karaffe.training.segmentation.dataset import Dataset, class_shares, class_weights
@@ -64,6 +66,10 @@ class SegTraining(Training):
         self.register_buffer("weights", class_weights(data.class_weights, class_shares(train, count)), persistent=False)
         self.mean = {k: v.clone() for k, v in self.plain_weights().items()}
         self.trainer_options = {"precision": config.run.precision, "deterministic": config.run.deterministic}
+
+    def fit(self, run: Run, *, progress: bool) -> dict[str, Any]:
+        with use_backend(self.config.run.backend):
+            return super().fit(run, progress=progress)
 
     def optimizer(self) -> torch.optim.Optimizer:
         # At a rate of 1 the decay is multiplied by the step's own rate, as AdamW means it.
