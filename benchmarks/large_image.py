@@ -29,6 +29,8 @@ RANGE = (0, 10_000)
 CHILD = """
 import json, resource, sys, time
 from karaffe.imaging import upscale_file
+from karaffe.imaging.memory import keep_freed_memory
+keep_freed_memory()  # as the command does
 source, target, scale, model = sys.argv[1:5]
 start = time.perf_counter()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

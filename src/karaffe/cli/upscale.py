@@ -26,6 +26,7 @@ from karaffe.cli.common import (
 )
 from karaffe.errors import ArgumentError
 from karaffe.imaging import BatchReport, FileAdvanced, FileFinished, FileStarted, Settings, upscale_batch
+from karaffe.imaging.memory import keep_freed_memory
 from karaffe.imaging.sizing import parse_length, parse_size
 from karaffe.imaging.values import parse_range
 
@@ -59,6 +60,7 @@ def upscale(
 ) -> None:
     """Enlarge image files; a file that cannot be read is listed at the end and does not stop the others."""
     use_threads(threads)
+    keep_freed_memory()
     whole = int(scale) if scale == int(scale) else scale
     length = spacing or resolution
     if spacing and resolution:
