@@ -11,7 +11,8 @@ from karaffe.errors import ArgumentError, FileError
 from karaffe.evaluation import imresize
 from karaffe.models.luma import LUMA
 from karaffe.training.config import DataSection
-from karaffe.training.data import make_pair, middle, read_folder
+from karaffe.training.data import middle, read_folder
+from karaffe.training.degradation import make_pair
 from karaffe.training.module import load_pictures
 from karaffe.training.patches import PairStore, PatchSampler, hashed
 

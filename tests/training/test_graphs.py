@@ -85,3 +85,13 @@ def test_one_that_diverges_does_not_stop_the_others(
     assert good.finished
     assert good.training.run_folder.weights_path.exists()
     assert not bad.training.run_folder.weights_path.exists()
+
+
+def test_half_precision_is_near_the_whole_one(text: str, tmp_path: Path, pictures: Path) -> None:
+    half = begin(text + '\nprecision = "bf16-mixed"\n', tmp_path / "half", pictures)
+    whole = begin(text, tmp_path / "whole", pictures)
+    train_together([half, whole])
+    a, b = (t.training.run_folder.lines() for t in (half, whole))
+    assert a[0]["loss"] != b[0]["loss"]
+    assert a[0]["loss"] == pytest.approx(b[0]["loss"], rel=0.02)
+    assert a[-1]["psnr"] == pytest.approx(b[-1]["psnr"], abs=0.3)

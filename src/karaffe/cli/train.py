@@ -27,6 +27,8 @@ def sr(
     runs: Annotated[Path, typer.Option(help="Where the new run's folder is made.")] = Path("benchmarks/runs"),
     name: Annotated[str | None, typer.Option(help="The run's name (default: the file's).")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of pictures, if not the configuration's.")] = None,
+    loggers: Annotated[str, typer.Option(help="Also write the log for: tensorboard, csv; with commas.")] = "",
+    devices: Annotated[int, typer.Option(min=1, help="Processes that share every batch (DDP).")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     threads: Threads = None,
     as_json: Json = False,
@@ -37,7 +39,16 @@ def sr(
         raise ArgumentError(f"give a configuration file, or --resume RUN; got {config=!s}, {resume=!s}")
     with needs_training():
         from karaffe.training import train_sr
-    result = train_sr(config, resume=resume, runs=runs, name=name, data=data, progress=not (quiet or as_json))
+    result = train_sr(
+        config,
+        resume=resume,
+        runs=runs,
+        name=name,
+        data=data,
+        loggers=names(loggers, "--loggers") if loggers else [],
+        devices=devices,
+        progress=not (quiet or as_json),
+    )
     if as_json:
         print_json({"run": result.run, "weights": result.weights, "psnr": result.psnr, "steps": result.steps})
         return

@@ -45,6 +45,28 @@ class ModelSection(Section):
         return self
 
 
+class DegradationSection(Section):
+    """Faults of real pictures that sources get beside the reduction, each drawn evenly from a range.
+
+    ``blur``: standard deviation of a Gaussian, in target pixels, before the reduction. ``noise``: standard deviation
+    of Gaussian noise after it, as a fraction of the range of values. ``jpeg``: quality of a compression after that,
+    1 to 95; none by default. ``variants``: how many differently degraded sources a picture has.
+    """
+
+    blur: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (0, 0)
+    noise: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (0, 0)
+    jpeg: tuple[Annotated[int, Field(ge=1, le=95)], Annotated[int, Field(ge=1, le=95)]] | None = None
+    variants: Annotated[int, Field(ge=1, le=64)] = 4
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DegradationSection:
+        for name in ("blur", "noise", "jpeg"):
+            values = getattr(self, name)
+            if values is not None and values[0] > values[1]:
+                raise ValueError(f"{name} must be a range, the smaller number first; got {values}")
+        return self
+
+
 class DataSection(Section):
     """The pictures: a folder with ``train/`` and ``held-out/``, relative to the working directory.
 
@@ -53,6 +75,7 @@ class DataSection(Section):
     ``patch`` is the edge of a crop in source pixels. ``reductions``: every training picture is also used reduced to
     these fractions of its size. ``candidates``: of so many random crops, the one with most detail is taken.
     ``validation_crop`` is the edge, in target pixels, of the middle of the held-out pictures that is measured.
+    ``degradation``: what sources suffer beside the reduction; nothing by default, as in the papers.
     """
 
     folder: str
@@ -61,6 +84,7 @@ class DataSection(Section):
     reductions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)
     candidates: Annotated[int, Field(ge=1, le=64)] = 1
     validation_crop: Annotated[int, Field(ge=32)] = 512
+    degradation: DegradationSection | None = None
 
 
 class OptimisationSection(Section):
@@ -107,13 +131,19 @@ class RunSection(Section):
         return self
 
 
+class SRRunSection(RunSection):
+    """As :class:`RunSection`; ``precision``: ``"bf16-mixed"`` computes convolutions in bfloat16."""
+
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+
+
 class SRConfig(Section):
     """A super-resolution training."""
 
     model: ModelSection
     data: DataSection
     optimisation: SROptimisationSection
-    run: RunSection = RunSection()
+    run: SRRunSection = SRRunSection()
 
 
 def parse_config(text: str, source: str, kind: type[Config] = SRConfig) -> Config:  # type: ignore[assignment]

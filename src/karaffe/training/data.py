@@ -16,7 +16,7 @@ from torch import Tensor
 from karaffe.errors import ArgumentError, FileError
 from karaffe.evaluation import to_uint8
 from karaffe.evaluation.images import Image
-from karaffe.evaluation.pictures import crop_to_multiple, expand, read_picture, reduce
+from karaffe.evaluation.pictures import expand, read_picture
 from karaffe.models.luma import to_luma
 
 Pixels = npt.NDArray[np.uint8]
@@ -58,12 +58,6 @@ def check_size(name: str, picture: Pixels, edge: int) -> Pixels:
     if min(height, width) < edge:
         raise ArgumentError(f"picture {name} is {width}x{height}, smaller than a patch of {edge}x{edge} target pixels")
     return picture
-
-
-def make_pair(name: str, picture: Pixels, scale: int) -> Pair:
-    """Cut ``picture`` to a multiple of ``scale`` and reduce it."""
-    target = crop_to_multiple(picture, scale, name)
-    return Pair(name, reduce(target, scale), target)
 
 
 def luma_plane(rgb: Pixels) -> Tensor:

@@ -135,7 +135,10 @@ class GraphedTraining:
         source, target = self.sampler.cut(self.crops.index_select(0, self.cursor)[0])
         self.rate.copy_(self.rates.index_select(0, self.cursor)[0])
         self.optimizer.zero_grad(set_to_none=True)
-        loss = training.loss(source, target)
+        half = training.trainer_options.get("precision") == "bf16-mixed"
+        # Casts are not cached: a graph would read casts of weights that are no longer the weights.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
+            loss = training.loss(source, target)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(training.network.parameters(), training.settings.clip, foreach=True)
         self.optimizer.step()

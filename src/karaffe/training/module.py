@@ -18,7 +18,8 @@ from karaffe.models import SuperResolver, create_model, save_weights
 from karaffe.models.checkpoint import read_tensors
 from karaffe.training.base import Training
 from karaffe.training.config import DataSection, SRConfig
-from karaffe.training.data import Pair, check_size, make_pair, middle, read_folder
+from karaffe.training.data import Pair, check_size, middle, read_folder
+from karaffe.training.degradation import make_pair
 from karaffe.training.expansion import expand, plain_weights
 from karaffe.training.patches import PairStore, PatchSampler
 
@@ -59,9 +60,11 @@ def load_pictures(data: DataSection, scale: int, folder: Path) -> Pictures:
         deciding = [picture for picture in found if picture[0] in data.held_out]
     else:
         train, deciding = read_folder(folder / "train"), read_folder(folder / "held-out")
-    store = PairStore(train, scale=scale, patch=data.patch, reductions=data.reductions)
+    store = PairStore(train, scale=scale, patch=data.patch, reductions=data.reductions, degradation=data.degradation)
     held_out = [
-        make_pair(name, middle(check_size(name, picture, data.patch * scale), data.validation_crop), scale)
+        make_pair(
+            name, middle(check_size(name, picture, data.patch * scale), data.validation_crop), scale, data.degradation
+        )
         for name, picture in deciding
     ]
     return Pictures(store, held_out)
@@ -84,6 +87,7 @@ class SRTraining(Training):
         super().__init__(config.optimisation, config.run)
         self.config = config
         settings, scale = config.optimisation, config.model.scale
+        self.trainer_options = {"precision": config.run.precision}
         self.sampler = PatchSampler(
             pictures.store, batch=settings.batch, candidates=config.data.candidates, seed=settings.seed
         )
@@ -98,7 +102,7 @@ class SRTraining(Training):
         self.mean = {k: v.clone() for k, v in plain_weights(self.network).items()}
 
     def loss(self, source: Tensor, target: Tensor) -> Tensor:
-        return LOSSES[self.config.optimisation.loss](self.network(source), target)
+        return LOSSES[self.config.optimisation.loss](self.network(source).to(target.dtype), target)
 
     def plain_weights(self) -> Mapping[str, Tensor]:
         return plain_weights(self.network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor
 
 from karaffe.evaluation import imresize
-from karaffe.training.data import Pixels, check_size, luma_plane, make_pair
+from karaffe.training.config import DegradationSection
+from karaffe.training.data import Pixels, check_size, luma_plane
+from karaffe.training.degradation import make_pair
 
 
 class PatchSampler:
@@ -75,6 +78,7 @@ class PairStore:
         scale: the factor.
         patch: edge of a crop in source pixels.
         reductions: fractions of the size at which every picture is used.
+        degradation: what the sources suffer beside the reduction, in how many variants.
 
     Attributes:
         names: of the picture that a plane is of. heights, widths: of the planes' sources.
@@ -92,6 +96,7 @@ class PairStore:
         scale: int,
         patch: int,
         reductions: Sequence[float] = (1.0,),
+        degradation: DegradationSection | None = None,
     ) -> None:
         self.scale, self.patch = scale, patch
         digest = hashlib.sha256()
@@ -99,16 +104,18 @@ class PairStore:
             check_size(name, picture, patch * scale)
             digest.update(f"{name} {picture.shape}".encode() + picture.tobytes())
         self.fingerprint = digest.hexdigest()[:16]
-        wanted = [(name, picture, r) for name, picture in pictures for r in sorted({*reductions, 1.0}, reverse=True)]
+        variants = range(degradation.variants if degradation else 1)
+        sizes = sorted({*reductions, 1.0}, reverse=True)
+        wanted = itertools.product(pictures, sizes, variants)
 
-        def prepare(item: tuple[str, Pixels, float]) -> tuple[str, Tensor, Tensor] | None:
-            name, picture, reduction = item
+        def prepare(item: tuple[tuple[str, Pixels], float, int]) -> tuple[str, Tensor, Tensor] | None:
+            (name, picture), reduction, variant = item
             if reduction < 1:
                 height, width = (max(1, round(n * reduction)) for n in picture.shape[:2])
                 if min(height, width) < patch * scale:
                     return None
                 picture = imresize(picture, size=(height, width))
-            pair = make_pair(name, picture, scale)
+            pair = make_pair(name, picture, scale, degradation, variant)
             return name, luma_plane(pair.source), luma_plane(pair.target)
 
         with ThreadPoolExecutor() as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def train_sr(
     runs: str | os.PathLike[str] = "benchmarks/runs",
     name: str | None = None,
     data: str | os.PathLike[str] | None = None,
+    loggers: Sequence[str] = (),
+    devices: int = 1,
     progress: bool = True,
 ) -> TrainingResult:
     """Train a super-resolution network, or go on with a run that was interrupted.
@@ -42,6 +45,8 @@ def train_sr(
         resume: the folder of an unfinished run, instead of ``config``.
         runs, name: where the folder of a new run is made; the name is the configuration file's by default.
         data: the folder of pictures, if not the configuration's.
+        loggers: ``"tensorboard"``, ``"csv"``: what the log is also written to, in the run's folder.
+        devices: how many processes train, each with its share of every batch (DistributedDataParallel).
         progress: draw a progress bar.
 
     Returns:
@@ -64,6 +69,7 @@ def train_sr(
     begun = run is not None and run.state_path.exists()
     pictures = load_pictures(settings.data, settings.model.scale, Path(data or settings.data.folder))
     training = SRTraining(settings, pictures, begun=begun)
+    training.use(loggers=loggers, devices=devices)
     if run is None:
         path = Path(os.fspath(config or ""))
         run = Run.create(Path(runs) / (name or path.stem), path.read_text(encoding="utf-8"))
