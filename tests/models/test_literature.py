@@ -27,6 +27,7 @@ NETWORKS = {
     "stack of convex kernels": ("stack", {"head": "kernels", "depth": 1, "normalizer": "softmax"}),
     "stack of filters": ("stack", {"head": "filters", "residual": True}),
     "stack of chosen filters": ("stack", {"head": "filters", "kernel_size": 7, "normalizer": "softmax"}),
+    "stack of normalised filters": ("stack", {"head": "filters", "depth": 1, "normalizer": "sum-to-one"}),
     "srresnet-small": ("srresnet-small", {"channels": 6, "blocks": 1}),
     "srresnet-small of carafe": ("srresnet-small", {"channels": 6, "blocks": 1, "upsampler": "carafe"}),
 }

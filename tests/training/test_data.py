@@ -171,6 +171,8 @@ def test_pictures_can_be_held_out_by_name(tmp_path) -> None:
     loaded = load_pictures(section, 2, tmp_path)
     assert [pair.name for pair in loaded.held_out] == ["1.png"]
     assert loaded.store.names == ["0.png", "2.png"]
+    section = DataSection(folder="", patch=12, held_out=("1.png",), most=1)
+    assert load_pictures(section, 2, tmp_path).store.names == ["0.png"]
     with pytest.raises(ArgumentError, match=r"data\.held_out: there is no 9\.png in"):
         load_pictures(DataSection(folder="", patch=12, held_out=("1.png", "9.png")), 2, tmp_path)
     with pytest.raises(ArgumentError, match="no picture is left"):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from karaffe.errors import TrainingError
 from karaffe.training import train_sr
 from karaffe.training.config import parse_config
-from karaffe.training.graphs import GraphedTraining, measure_pace, train_together
+from karaffe.training.graphs import GraphedTraining, train_together
 from karaffe.training.module import SRTraining, load_pictures
 from karaffe.training.run import Run
 
@@ -52,7 +52,9 @@ def test_a_run_goes_on_where_it_was_saved(text: str, tmp_path: Path, pictures: P
     train_together([whole])
     cut = begin(text, tmp_path / "cut", pictures)
     for _ in range(2):
-        cut.enqueue()
+        cut.prepare()
+        while not cut.advance():
+            pass
         cut.collect()
     resumed = begin(text, tmp_path / "cut", pictures)
     assert resumed.done == 20
@@ -61,12 +63,24 @@ def test_a_run_goes_on_where_it_was_saved(text: str, tmp_path: Path, pictures: P
     assert resumed.training.run_folder.lines() == whole.training.run_folder.lines()
 
 
-def test_measuring_the_pace_changes_nothing(text: str, tmp_path: Path, pictures: Path) -> None:
-    plain, measured = (begin(text, tmp_path / name, pictures) for name in ("plain", "measured"))
-    (pace,) = measure_pace([measured], 0.01)
-    assert pace > 0
-    train_together([plain, measured])
-    compare(plain.training.run_folder.weights_path, measured.training.run_folder.weights_path)
+def test_a_deadline_ends_all_with_their_weights(text: str, tmp_path: Path, pictures: Path) -> None:
+    first, second = (begin(text, tmp_path / name, pictures) for name in ("first", "second"))
+    train_together([first, second], deadline=0.0)
+    for training in (first, second):
+        assert training.done == 10
+        assert training.training.run_folder.weights_path.exists()
+        assert training.training.run_folder.lines()[-1]["step"] == 10
+
+
+def test_steps_can_be_planned_anew(text: str, tmp_path: Path, pictures: Path) -> None:
+    training = begin(text, tmp_path / "run", pictures)
+
+    def fewer(one: GraphedTraining) -> None:
+        one.training.settings = one.training.settings.model_copy(update={"steps": 20})
+
+    train_together([training], between=fewer)
+    assert training.done == 20
+    assert training.training.run_folder.lines()[-1]["event"] == "finished"
 
 
 def test_one_that_diverges_does_not_stop_the_others(

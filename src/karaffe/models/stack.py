@@ -102,7 +102,7 @@ class KernelHead(nn.Module):
 
     def __init__(self, scale: int, channels: int, kernel_size: int, normalizer: Normalizer) -> None:
         super().__init__()
-        _check(kernel_size, normalizer)
+        _check(kernel_size, normalizer, minimum=5 if normalizer == "sum-to-one" else 3)
         self.scale, self.kernel_size, self.normalizer = scale, kernel_size, normalizer
         self.linear = nn.Conv2d(channels, scale**2 * kernel_size**2, 1)
         nn.init.zeros_(self.linear.weight)
@@ -133,7 +133,8 @@ class FilterHead(nn.Module):
     r"""Kernels from a learned dictionary: ``A_p = B_p + \sum_m c_m(x) D_{m,p}``.
 
     The coefficients of a source pixel are shared by its sub-pixels, so the filters are applied to the image first and
-    mixed afterwards. ``normalizer``: ``"zero-sum"`` holds for the filters, ``"softmax"`` for the coefficients.
+    mixed afterwards. ``normalizer``: ``"zero-sum"`` holds for the filters, ``"softmax"`` for the coefficients;
+    ``"sum-to-one"`` divides the kernels by their sums.
 
     Raises:
         UnknownNameError: a normaliser that there is not for coefficients of filters.
@@ -144,7 +145,7 @@ class FilterHead(nn.Module):
 
     def __init__(self, scale: int, channels: int, kernel_size: int, filters: int, normalizer: Normalizer) -> None:
         super().__init__()
-        _check(kernel_size, normalizer)
+        _check(kernel_size, normalizer, minimum=3)
         self.scale, self.kernel_size, self.normalizer = scale, kernel_size, normalizer
         self.linear = nn.Conv2d(channels, filters, 1)
         self.dictionary = nn.Parameter(torch.randn(filters, scale**2, kernel_size**2) / kernel_size**2)
@@ -153,19 +154,21 @@ class FilterHead(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         dictionary: Tensor = self.dictionary
-        if self.normalizer != "none":
+        if self.normalizer in ("zero-sum", "softmax"):
             dictionary = dictionary - dictionary.mean(2, keepdim=True)
         coefficients = self.linear(x)
         if self.normalizer == "softmax":
             coefficients = coefficients.softmax(1)
         maps = convolve(y, dictionary.flatten(0, 1), self.kernel_size).unflatten(1, dictionary.shape[:2])
-        mixed = (coefficients[:, :, None] * maps).sum(1)
-        return F.pixel_shuffle(mixed, self.scale) + filtered(y, self.base, self.scale)
+        enlarged = convolve(y, self.base, round(self.base.shape[1] ** 0.5)) + (coefficients[:, :, None] * maps).sum(1)
+        if self.normalizer == "sum-to-one":
+            sums = 1 + torch.einsum("nrhw,rs->nshw", coefficients, dictionary.sum(2))
+            enlarged = enlarged / sums.clamp_min(0.25)
+        return F.pixel_shuffle(enlarged, self.scale)
 
 
-def _check(kernel_size: int, normalizer: str) -> None:
+def _check(kernel_size: int, normalizer: str, *, minimum: int) -> None:
     if normalizer not in get_args(Normalizer):
         raise unknown_name("normalizer", normalizer, get_args(Normalizer))
-    minimum = 5 if normalizer == "sum-to-one" else 3
     if kernel_size < minimum or kernel_size % 2 == 0:
         raise ArgumentError(f"kernel_size must be odd and at least {minimum} with {normalizer!r}; got {kernel_size!r}")

@@ -70,7 +70,8 @@ class DegradationSection(Section):
 class DataSection(Section):
     """The pictures: a folder with ``train/`` and ``held-out/``, relative to the working directory.
 
-    ``held_out``: names of pictures that decide; then all lie in the folder itself, and the others are trained on.
+    ``held_out``: names of pictures that decide; then all lie in the folder itself, and the others are trained on, at
+    most ``most`` of them, evenly spread over their names (0: all).
 
     ``patch`` is the edge of a crop in source pixels. ``reductions``: every training picture is also used reduced to
     these fractions of its size. ``candidates``: of so many random crops, the one with most detail is taken.
@@ -80,6 +81,7 @@ class DataSection(Section):
 
     folder: str
     held_out: tuple[str, ...] = ()
+    most: Annotated[int, Field(ge=0)] = 0
     patch: Annotated[int, Field(ge=8)] = 24
     reductions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)
     candidates: Annotated[int, Field(ge=1, le=64)] = 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -23,6 +24,7 @@ from karaffe.training.run import Run
 
 # Steps in one graph: enough that launching it costs nothing beside running it.
 STEPS_A_REPLAY = 10
+IN_FLIGHT = 3
 WARM_UP = 3
 
 
@@ -44,45 +46,57 @@ class GraphedTraining:
         self.done = training.start_step
         self.chunk = training.rhythm.log_every
         self.optimizer = training.adam = self._optimizer(training.adam)
-        self.crops = torch.zeros(self.chunk, self.sampler.batch, 4, dtype=torch.int64, device=device)
+        self.factors = (1, self.sampler.store.scale)
+        self.walks = [torch.zeros(self.chunk, self.sampler.batch, 3, dtype=torch.int64, device=device) for _ in "st"]
         self.rates, self.losses = torch.zeros(self.chunk, device=device), torch.zeros(self.chunk, device=device)
         self.shares = torch.ones(self.chunk, device=device)
         self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.replay: Callable[[], None] = self._captured() if self.stream else self._steps
-        self.event: torch.cuda.Event | None = None
+        self.flying: deque[torch.cuda.Event] = deque()
+        self.left, self.stop = 0, self.done
 
     @property
     def finished(self) -> bool:
         """Whether all steps are done."""
         return self.done >= self.training.settings.steps
 
-    def ready(self) -> bool:
-        """Whether the steps that were enqueued last have been computed."""
-        return self.event is None or self.event.query()
+    def advance(self) -> bool:
+        """Launch what can be launched without waiting; say whether all steps up to the next log line are computed.
 
-    def enqueue(self, most: int | None = None) -> None:
-        """Hand the next steps up to a log line, or ``most``, to the device; the last may be fewer."""
-        settings = self.training.settings
-        stop = min(self.done + (most or self.chunk), settings.steps)
-        steps = range(self.done, self.done + self.chunk)
-        with torch.cuda.stream(self.stream):
-            self.crops.copy_(self.sampler.crops(torch.arange(steps.start, steps.stop, device=self.device)))
-            # Steps beyond the last have no rate and no share in the mean: they change nothing.
-            rates = [learning_rate(settings, step) if step < stop else 0.0 for step in steps]
-            shares = [1 - min(settings.ema, (step + 1) / (step + 10)) if step < stop else 0.0 for step in steps]
-            self.rates.copy_(torch.tensor(rates), non_blocking=True)
-            self.shares.copy_(torch.tensor(shares), non_blocking=True)
-            self.cursor.zero_()
-            for _ in range(math.ceil((stop - self.done) / STEPS_A_REPLAY)):
+        Only a few launches of a training are ever queued: a full queue would block the host, and with it the others.
+        """
+        while self.flying and self.flying[0].query():
+            self.flying.popleft()
+        if self.left and len(self.flying) < IN_FLIGHT:
+            with torch.cuda.stream(self.stream):
                 self.replay()
-            if self.stream:
-                self.event = torch.cuda.Event()
-                self.event.record(self.stream)
-        self.stop = stop
+                self.left -= 1
+                if self.stream:
+                    event = torch.cuda.Event()
+                    event.record(self.stream)
+                    self.flying.append(event)
+        return not self.left and not self.flying
+
+    def prepare(self, most: int | None = None) -> None:
+        """Hand over where the crops of the next steps lie, up to a log line or ``most``, and what the rates are."""
+        settings, store = self.training.settings, self.sampler.store
+        self.stop = min(self.done + (most or self.chunk), settings.steps)
+        steps = range(self.done, self.done + self.chunk)
+        # Steps beyond the last have no rate and no share in the mean: they change nothing.
+        rates = [learning_rate(settings, step) if step < self.stop else 0.0 for step in steps]
+        shares = [1 - min(settings.ema, (step + 1) / (step + 10)) if step < self.stop else 0.0 for step in steps]
+        with torch.cuda.stream(self.stream):
+            crops = self.sampler.crops(torch.arange(steps.start, steps.stop, device=self.device))
+            for walks, factor in zip(self.walks, self.factors, strict=True):
+                walks.copy_(store.walks(crops, self.sampler.patch, factor))
+            self.rates.copy_(torch.tensor(rates))
+            self.shares.copy_(torch.tensor(shares))
+            self.cursor.zero_()
+        self.left = math.ceil((self.stop - self.done) / STEPS_A_REPLAY)
 
     def collect(self) -> None:
-        """Take the losses of the steps that were enqueued last; log, measure and save what is due.
+        """Take the losses of the steps that were prepared last; log, measure and save what is due.
 
         Raises:
             TrainingError: a loss that is not finite.
@@ -92,11 +106,15 @@ class GraphedTraining:
             for offset, loss in enumerate(losses):
                 if not math.isfinite(loss):
                     self.training.diverged(self.done + offset, loss)
-            self.training.losses, self.done, self.event = losses, self.stop, None
+            self.training.losses, self.done = losses, self.stop
             if self.done % self.chunk == 0:
                 self.training.account(self.done)
             if self.finished:
                 self.training.finish()
+
+    def end_here(self) -> None:
+        """Make the steps that were prepared last the final ones."""
+        self.training.settings = self.training.settings.model_copy(update={"steps": self.stop})
 
     def remember(self) -> Callable[[], None]:
         """Return what puts weights, running mean and moments back to what they are now."""
@@ -132,7 +150,10 @@ class GraphedTraining:
 
     def _step(self) -> None:
         training = self.training
-        source, target = self.sampler.cut(self.crops.index_select(0, self.cursor)[0])
+        source, target = (
+            self.sampler.store.follow(walks.index_select(0, self.cursor)[0], self.sampler.patch, factor)
+            for walks, factor in zip(self.walks, self.factors, strict=True)
+        )
         self.rate.copy_(self.rates.index_select(0, self.cursor)[0])
         self.optimizer.zero_grad(set_to_none=True)
         half = training.trainer_options.get("precision") == "bf16-mixed"
@@ -170,28 +191,18 @@ class GraphedTraining:
         return graph.replay
 
 
-def measure_pace(trainings: Sequence[GraphedTraining], seconds: float) -> list[float]:
-    """Return the steps a second of each while all advance together, and leave them as they were."""
-    restores, steps = [t.remember() for t in trainings], [0] * len(trainings)
-    start = time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        for i, training in enumerate(trainings):
-            if training.ready():
-                some = min(training.chunk, 10 * STEPS_A_REPLAY)
-                training.enqueue(some)
-                steps[i] += some
-    for training in trainings:
-        if training.stream:
-            training.stream.synchronize()
-        training.event = None
-    elapsed = time.perf_counter() - start
-    for restore in restores:
-        restore()
-    return [count / elapsed for count in steps]
-
-
-def train_together(trainings: Sequence[GraphedTraining]) -> None:
+def train_together(
+    trainings: Sequence[GraphedTraining],
+    *,
+    between: Callable[[GraphedTraining], None] | None = None,
+    deadline: float = math.inf,
+) -> None:
     """Advance all trainings until each is finished; each at its own pace.
+
+    Args:
+        trainings: of one device.
+        between: called with a training after each of its log lines; it may change the number of steps.
+        deadline: of ``time.perf_counter()``; those that are not finished then end where they are.
 
     Raises:
         KaraffeError: what stopped a training, a loss that is not finite for one; the others are finished first.
@@ -199,20 +210,24 @@ def train_together(trainings: Sequence[GraphedTraining]) -> None:
     stopped: list[KaraffeError] = []
     active = [t for t in trainings if not t.finished]
     for training in active:
-        training.enqueue()
+        training.prepare()
     while active:
         for training in list(active):
-            if not training.ready():
+            if not training.advance():
                 continue
             try:
+                if time.perf_counter() > deadline:
+                    training.end_here()
                 training.collect()
             except KaraffeError as error:
                 stopped.append(error)
                 active.remove(training)
                 continue
+            if between:
+                between(training)
             if training.finished:
                 active.remove(training)
             else:
-                training.enqueue()
+                training.prepare()
     if stopped:
         raise stopped[0]

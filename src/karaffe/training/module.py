@@ -57,6 +57,8 @@ def load_pictures(data: DataSection, scale: int, folder: Path) -> Pictures:
         if len(data.held_out) == len(found):
             raise ArgumentError(f"data.held_out: no picture is left to train on in {folder}")
         train = [picture for picture in found if picture[0] not in data.held_out]
+        if 0 < data.most < len(train):
+            train = [train[i * len(train) // data.most] for i in range(data.most)]
         deciding = [picture for picture in found if picture[0] in data.held_out]
     else:
         train, deciding = read_folder(folder / "train"), read_folder(folder / "held-out")

@@ -58,7 +58,11 @@ class PatchSampler:
 
     def cut(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Return the patches of ``crops (N, 4)``: sources ``(N, 1, p, p)``, targets ``(N, 1, sp, sp)``, in [0, 1]."""
-        return self.store.patches(crops, self.patch, 1), self.store.patches(crops, self.patch, self.store.scale)
+        source, target = (
+            self.store.follow(self.store.walks(crops, self.patch, factor), self.patch, factor)
+            for factor in (1, self.store.scale)
+        )
+        return source, target
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Return the batch of ``step``, luma."""
@@ -153,9 +157,12 @@ class PairStore:
         table = self.gradients
         return (table[below + patch] - table[below]) - (table[above + patch] - table[above])
 
-    def patches(self, crops: Tensor, patch: int, factor: int) -> Tensor:
-        """Cut ``crops (N, 4)`` out of the sources (``factor`` 1) or targets; a symmetry is a way to walk the plane."""
-        plane, top, left, symmetry = crops.unbind(1)
+    def walks(self, crops: Tensor, patch: int, factor: int) -> Tensor:
+        """Return how ``crops (…, 4)`` are walked in sources (``factor`` 1) or targets: first, step down, right.
+
+        A symmetry is a way to walk: the result ``(…, 3)`` is all that :meth:`follow` needs.
+        """
+        plane, top, left, symmetry = crops.unbind(-1)
         width = self.widths[plane] * factor
         last = patch * factor - 1
         down, right, turned = symmetry & 1, (symmetry >> 1) & 1, symmetry >> 2
@@ -163,9 +170,13 @@ class PairStore:
         along_y, along_x = width * (1 - 2 * down), 1 - 2 * right
         step_y = torch.where(turned == 1, along_x, along_y)
         step_x = torch.where(turned == 1, along_y, along_x)
-        walk = torch.arange(last + 1, device=crops.device)
-        index = first[:, None, None] + step_y[:, None, None] * walk[:, None] + step_x[:, None, None] * walk
-        return self.sides[factor][index][:, None]
+        return torch.stack((first, step_y, step_x), -1)
+
+    def follow(self, walks: Tensor, patch: int, factor: int) -> Tensor:
+        """Return the patches ``(N, 1, factor · patch, factor · patch)`` of ``walks (N, 3)``."""
+        first, step_y, step_x = walks[:, :, None, None].unbind(1)
+        steps = torch.arange(patch * factor, device=walks.device)
+        return self.sides[factor][first + step_y * steps[:, None] + step_x * steps][:, None]
 
 
 def summed_gradient(plane: Tensor) -> Tensor:
