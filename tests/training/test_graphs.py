@@ -87,13 +87,12 @@ def test_one_that_diverges_does_not_stop_the_others(
     text: str, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = (begin(text, tmp_path / name, pictures) for name in ("bad", "good"))
-    cut = bad.sampler.cut
+    loss = bad.training.loss
 
-    def poisoned(crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        source, target = cut(crops)
-        return source, target * (float("nan") if bad.done == 20 else 1)
+    def poisoned(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return loss(source, target) * (float("nan") if bad.done == 20 else 1)
 
-    monkeypatch.setattr(bad.sampler, "cut", poisoned)
+    monkeypatch.setattr(bad.training, "loss", poisoned)
     with pytest.raises(TrainingError, match=r"nan at step 20 .*state of step 20 is kept"):
         train_together([bad, good])
     assert good.finished
