@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -123,6 +125,11 @@ def main() -> None:
         train(arguments, time.perf_counter())
 
 
+def terminate(*_: object) -> NoReturn:
+    """Leave the loop, so that what is there is kept."""
+    raise TimeoutError("terminated")
+
+
 def train(arguments: argparse.Namespace, start: float) -> None:
     """Prepare, train, print."""
     torch.backends.cudnn.benchmark = True
@@ -145,11 +152,15 @@ def train(arguments: argparse.Namespace, start: float) -> None:
     end = start + arguments.seconds - GRACE
     plans = make_plans(trainings, arguments.group, end)
     print(f"{end - time.perf_counter():.0f} s left for {len(trainings)} runs", flush=True)
+    signal.signal(signal.SIGTERM, terminate)
     try:
         train_together(trainings, between=lambda t: plans[t].update(), deadline=end + GRACE)
-    except KaraffeError as error:
+    except (KaraffeError, TimeoutError) as error:
         print(f"stopped: {error}", flush=True)
     for training in trainings:
+        if not training.finished and training.done:
+            training.training.settings = training.training.settings.model_copy(update={"steps": training.done})
+            training.training.finish()
         record_steps(training)
         print(f"{training.training.run_folder.folder.name}: {training.training.run_folder.lines()[-1]}", flush=True)
     print(f"{time.perf_counter() - start:.0f} s in all")
