@@ -113,31 +113,40 @@ def activate(raw, peak, keep, NORMALIZER: tl.constexpr, MASK: tl.constexpr):
 
 
 @triton.jit
-def normalized(raw, inside, T: tl.constexpr, F: tl.constexpr, NORMALIZER: tl.constexpr, MASK: tl.constexpr):
-    """Weights, and what the backward pass rebuilds them from: softmax's log-sum or the other sums, a phase each."""
-    if NORMALIZER == NONE:
-        return raw, raw
+def peaks_of(raw, inside, T: tl.constexpr, F: tl.constexpr, MASK: tl.constexpr):
+    """The largest logit that takes part, a phase each; zero where none does."""
     peaks = ()
     for f in tl.static_range(F):
         peak = raw[f]
-        if NORMALIZER == SOFTMAX:
+        if MASK:
+            peak = tl.where(inside[0], peak, -float("inf"))
+        for t in tl.static_range(1, T):
+            one = raw[t * F + f]
             if MASK:
-                peak = tl.where(inside[0], peak, -float("inf"))
-            for t in tl.static_range(1, T):
-                one = raw[t * F + f]
-                if MASK:
-                    one = tl.where(inside[t], one, -float("inf"))
-                peak = tl.maximum(peak, one)
-            if MASK:
-                peak = tl.where(peak == -float("inf"), 0.0, peak)
+                one = tl.where(inside[t], one, -float("inf"))
+            peak = tl.maximum(peak, one)
+        if MASK:
+            peak = tl.where(peak == -float("inf"), 0.0, peak)
         peaks = peaks + (peak,)
-    values = ()
-    for t in tl.static_range(T):
-        for f in tl.static_range(F):
-            values = values + (activate(raw[t * F + f], peaks[f], inside[t], NORMALIZER, MASK),)
-    if NORMALIZER == SIGMOID:
-        return values, values
-    return divided(values, peaks, T, F, NORMALIZER)
+    return peaks
+
+
+@triton.jit
+def normalized(raw, inside, T: tl.constexpr, F: tl.constexpr, NORMALIZER: tl.constexpr, MASK: tl.constexpr):
+    """Weights, and what the backward pass rebuilds them from: softmax's log-sum or the other sums, a phase each."""
+    weights, sums = raw, raw
+    if NORMALIZER != NONE:
+        peaks = raw
+        if NORMALIZER == SOFTMAX:
+            peaks = peaks_of(raw, inside, T, F, MASK)
+        values = ()
+        for t in tl.static_range(T):
+            for f in tl.static_range(F):
+                values = values + (activate(raw[t * F + f], peaks[f], inside[t], NORMALIZER, MASK),)
+        weights, sums = values, values
+        if NORMALIZER != SIGMOID:
+            weights, sums = divided(values, peaks, T, F, NORMALIZER)
+    return weights, sums
 
 
 @triton.jit
