@@ -137,7 +137,7 @@ def down_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ...]:
 def dysample_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ...]:
     """One group's channels after another, and the positions of each."""
     assert isinstance(m, DySample)
-    grid = torch.meshgrid(*((torch.arange(S * n) + 0.5) / S - 0.5 for n in x.shape[2:]), indexing="ij")
+    grid = torch.meshgrid(*((torch.arange(S * n, device=x.device) + 0.5) / S - 0.5 for n in x.shape[2:]), indexing="ij")
     regular = torch.stack(grid[::-1])
     position = m.offsets(x)[:, :, 0].flatten(0, 1) + regular
     return x.reshape(-1, x.shape[1] // m.groups, *x.shape[2:]), position
@@ -146,7 +146,7 @@ def dysample_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ..
 def point_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ...]:
     """One group's channels after another, and the positions of each."""
     assert isinstance(m, SAPADeform)
-    grid = torch.meshgrid(*(torch.arange(S * n) // S for n in x.shape[2:]), indexing="ij")
+    grid = torch.meshgrid(*(torch.arange(S * n, device=x.device) // S for n in x.shape[2:]), indexing="ij")
     positions = (m.offsets(x) + torch.stack(grid[::-1])).flatten(0, 1)
     query, key, value = (v.reshape(-1, v.shape[1] // m.groups, *v.shape[2:]) for v in (m.q(guide), m.k(x), x))
     return query, key, value, positions

@@ -80,9 +80,10 @@ def training_step(call: Callable[[], Tensor], leaves: list[Tensor]) -> Callable[
     return lambda: torch.autograd.grad(call(), leaves, upstream)
 
 
-def arguments_of(name: str, shape: tuple[int, ...], device: str) -> list[Tensor]:
+def arguments_of(name: str, module: Upsampler, shape: tuple[int, ...], device: str) -> list[Tensor]:
     x = torch.randn(shape, device=device)
-    guide = torch.randn(*shape[:2], *(2 * n for n in shape[2:]), device=device)
+    channels = module.guide_channels or shape[1]
+    guide = torch.randn(shape[0], channels, *(2 * n for n in shape[2:]), device=device)
     if name == "max-unpool":
         return [x, MaxUnpool.make_pair()[0](guide)[1]]
     return [x, guide] if describe_upsampler(name).needs_guide else [x]
@@ -97,7 +98,7 @@ def compare(got: Tensor, wanted: Tensor, name: str) -> None:
 def shaken(name: str, channels: int, device: str) -> Upsampler:
     """Parameters away from their start, so that a comparison means something."""
     torch.manual_seed(0)
-    module = create_upsampler(name, channels).to(device)
+    module = create_upsampler(name, channels).to(device).eval()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -107,7 +108,7 @@ def shaken(name: str, channels: int, device: str) -> Upsampler:
 def row(name: str, shape: tuple[int, ...], device: str, seconds: float) -> dict[str, Any]:
     """Everything about one method at one shape."""
     module = shaken(name, shape[1], device)
-    arguments = arguments_of(name, shape, device)
+    arguments = arguments_of(name, module, shape, device)
     x, guide = arguments[0], arguments[-1]
     cost = module.cost(shape[2:])
     result: dict[str, Any] = {"name": name, "shape": list(shape), "parameters": cost.parameters, "macs": cost.macs}

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from karaffe.upsamplers import (
+    A2U,
+    DLU,
+    JAFAR,
+    LDAAQU,
+    NAF,
+    AnyUp,
     DySample,
+    JBULearned,
+    JBUStack,
+    LoftUp,
     MaxUnpool,
     SAPADeform,
     Upsampler,
@@ -41,6 +50,19 @@ PROMISES: dict[str, tuple[Any, ...]] = {
     "sapa-d": (True, True, True, STARTS, "any", (2,), FULL),
     "fade": (False, False, True, ("paper",), "any", (1, 2, 3), FULL),
     "fade-lite": (False, False, True, ("paper",), "any", (1, 2, 3), FULL),
+    "indexnet": (False, False, True, ("paper",), "exact", (2,), FULL),
+    "lda-aqu": (True, True, False, ("paper",), "any", (2,), FULL),
+    "freqfusion": (True, True, True, ("paper",), "any", (2,), FULL),
+    "jbu": (True, True, True, (), "any", (1, 2, 3), FULL),
+    "jbu-learned": (False, False, True, ("paper",), "any", (2,), FULL),
+    "jbu-stack": (False, False, True, ("paper",), "exact", (2,), FULL),
+    "jafar": (True, True, False, ("paper",), "any", (2,), FULL),
+    "anyup": (True, True, False, ("paper",), "any", (2,), FULL),
+    "uplift": (True, True, False, ("paper",), "exact", (2,), FULL),
+    "loftup": (False, False, False, ("paper",), "any", (2,), FULL),
+    "a2u": (True, True, False, ("paper",), "exact", (2,), FULL),
+    "dlu": (True, True, True, ("paper",), "any", (2,), FULL),
+    "naf": (True, True, False, ("paper",), "any", (2,), FULL),
 }
 
 # Arguments that make a small module, at which the tests run.
@@ -50,7 +72,20 @@ SMALL: dict[str, dict[str, Any]] = {
     "sapa": {"norm": "layer", "embedding_dim": 6},
     "sapa-d": {"num_point": 3, "groups": 2, "embedding_dim": 4},
     "fade": {"embedding_dim": 6},
+    "lda-aqu": {"reduction": 1, "offset_range": 2.0},
+    "freqfusion": {"compressed_channels": 6},
+    "jbu-learned": {"key_dim": 6, "radius": 1, "guide_channels": 8},
+    "jbu-stack": {"guide_channels": 8},
+    "jafar": {"guide_channels": 8, "qk_dim": 16, "heads": 2},
+    "anyup": {"guide_channels": 8, "qk_dim": 16, "heads": 2, "window_ratio": 0.3},
+    "uplift": {"guide_channels": 8, "width": 24},
+    "loftup": {"guide_channels": 8, "frequencies": 3, "whole_batch": False},
+    "a2u": {"norm_groups": 4},
+    "dlu": {"compressed_channels": 4, "encoder_kernel": 1},
+    "naf": {"guide_channels": 8, "qk_dim": 32, "heads": 2, "up_kernel": 3, "layers": 1},
 }
+# How far parameters are moved from their start; less where many layers would multiply it.
+SHAKEN_BY = {"uplift": 0.02, "loftup": 0.1}
 CHANNELS = 8
 SIZES = {1: (11,), 2: (9, 11), 3: (5, 7, 6)}
 
@@ -61,8 +96,8 @@ NAME_DIMS = [(name, dims) for name in ALL for dims in describe_upsampler(name).d
 
 
 def small(name: str, scale_factor: Any = 2, **options: Any) -> Upsampler:
-    """A small module, as it starts."""
-    return create_upsampler(name, CHANNELS, scale_factor, **SMALL.get(name, {}), **options)
+    """A small module, as it starts, without what only training does (dropout, statistics of the batch)."""
+    return create_upsampler(name, CHANNELS, scale_factor, **SMALL.get(name, {}), **options).eval()
 
 
 def shaken(name: str, scale_factor: Any = 2, **options: Any) -> Upsampler:
@@ -70,7 +105,7 @@ def shaken(name: str, scale_factor: Any = 2, **options: Any) -> Upsampler:
     module = small(name, scale_factor, **options)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
+            parameter.add_(SHAKEN_BY.get(name, 0.3) * torch.randn_like(parameter))
     return module
 
 
@@ -127,11 +162,32 @@ def sampling_macs(module: Upsampler, sizes: tuple[int, ...]) -> int:
     if isinstance(module, SAPADeform):
         width = module.groups * module.embedding_dim + CHANNELS
         return targets * 5 * module.num_point * width
+    if isinstance(module, LDAAQU):
+        narrow = module.proj_q.out_channels
+        return targets * (4 * narrow + 5 * module.up_kernel**2 * (narrow + CHANNELS))
+    if isinstance(module, AnyUp):
+        # What a window does not hold is computed and left out.
+        seen = math.prod(w.pairs() for w in module._windows(sizes, tuple(2 * n for n in sizes)))
+        return (seen - targets * math.prod(sizes)) * (module.qk_dim + CHANNELS)
+    if isinstance(module, LoftUp):
+        width = module.final_conv[0].in_channels
+        return len(module.ca_transformer.layers) * 2 * targets * math.prod(sizes) * width
+    if isinstance(module, A2U):
+        # Affinity and vector are products of a pixel; filters and vector themselves, made once a map, are not counted.
+        return math.prod(sizes) * (CHANNELS + 36) - CHANNELS * (2 * module.encode_kernel**2 + 36)
+    if isinstance(module, DLU):
+        return targets * 4 * module.up_kernel**2
+    if isinstance(module, JBULearned | JBUStack):
+        return targets * 16 * CHANNELS
     return 0
 
 
 def reach(module: Upsampler, x: Tensor) -> int:
     """How many source pixels from the one under a target a module reads, at most."""
-    if isinstance(module, DySample | SAPADeform):
+    if isinstance(module, DySample | SAPADeform | LDAAQU):
         return 2 + int(module.offsets(x).abs().max())
+    if isinstance(module, JAFAR | AnyUp):
+        return max(x.shape[2:])
+    if isinstance(module, NAF):
+        return module.up_kernel  # at the border a window is moved
     return max(getattr(module, "up_kernel", 3), getattr(module, "down_kernel", 3)) // 2

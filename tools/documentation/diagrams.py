@@ -58,10 +58,90 @@ FAMILIES: dict[str, list[list[str]]] = {
         ["x", "reassemble"],
         ["guide", "gate"],
     ],
+    "indexnet": [
+        ["guide", "network, stride 2\nC -> 4 a block", "sigmoid,\nshuffle", "multiply", "result"],
+        ["x", "nearest x 2", "multiply"],
+    ],
+    "lda-aqu": [
+        [
+            "x",
+            "query 1 x 1,\nbilinear",
+            "offsets from\nthe query",
+            "similarity at\n9 moved points",
+            "mix samples",
+            "result",
+        ],
+        ["x", "key 1 x 1", "similarity at\n9 moved points"],
+        ["x", "mix samples"],
+    ],
+    "freqfusion": [
+        ["guide", "compress,\nraise detail", "encode 3 x 3", "add, softmax,\nHamming window", "reassemble", "result"],
+        ["x", "compress,\nencode 3 x 3", "reassemble by\nfirst kernels", "add, softmax,\nHamming window"],
+        ["x", "reassemble"],
+    ],
+    "jbu": [
+        ["guide", "distance to the\nreduced guide", "Gaussian x\nGaussian of place", "reassemble", "result"],
+        ["x", "reassemble"],
+    ],
+    "jbu-learned": [
+        [
+            "guide",
+            "project",
+            "similarity with\n7 x 7 targets",
+            "softmax, Gaussian\nof place, correct",
+            "filter",
+            "result",
+        ],
+        ["x", "bicubic", "filter"],
+    ],
+    "jbu-stack": [
+        ["guide", "means at x 2,\nx 4, ...", "stages x 2,\none by one", "1 x 1, added", "result"],
+        ["x", "stages x 2,\none by one"],
+    ],
+    "attention": [
+        [
+            "guide",
+            "encode, place code,\nmeans at targets",
+            "similarity with\nsource keys",
+            "softmax",
+            "mix x",
+            "result",
+        ],
+        ["guide", "means at sources"],
+        ["x", "keys", "similarity with\nsource keys"],
+        ["means at sources", "keys"],
+        ["x", "mix x"],
+    ],
+    "uplift": [
+        ["guide", "encode image", "decode x 2,\none by one", "17 weights,\nsoftmax", "reassemble", "result"],
+        ["x", "decode x 2,\none by one"],
+        ["x", "reassemble"],
+    ],
+    "loftup": [
+        ["guide", "Fourier code,\nconvolve", "attend to x,\ntwice", "1 x 1,\nnormalise", "result"],
+        ["x", "code of place", "attend to x,\ntwice"],
+    ],
+    "a2u": [
+        [
+            "guide",
+            "two dynamic\nfilters, stride 2",
+            "affinity map x\nvector a tap",
+            "sigmoid,\nsoftmax over 9",
+            "reassemble",
+            "result",
+        ],
+        ["x", "reassemble"],
+    ],
+    "dlu": [
+        ["x", "compress 1 x 1", "a kernel a\nsource pixel", "sample kernels\nat offsets", "reassemble", "result"],
+        ["compress 1 x 1", "offsets 3 x 3", "sample kernels\nat offsets"],
+        ["x", "reassemble"],
+    ],
 }
 ALIASES = {
     **dict.fromkeys(("nearest", "nearest-exact", "bilinear", "area", "bicubic", "lanczos"), "interpolation"),
     "fade-lite": "fade",
+    **dict.fromkeys(("jafar", "anyup", "naf"), "attention"),
 }
 WIDTH, HEIGHT, GAP = 2.0, 0.9, 0.7
 INK, INPUT, STEP = "#24292f", "#cfe8e4", "#eef1f4"

@@ -26,7 +26,19 @@ OPTIONS: dict[str, dict[str, object]] = {
     "sapa": {"embedding_dim": 16},
     "sapa-d": {"embedding_dim": 8},
     "fade": {"embedding_dim": 16},
+    "freqfusion": {"compressed_channels": 16},
+    "indexnet": {"block": "o2o"},
+    "jbu-learned": {"guide_channels": CHANNELS},
+    "jbu-stack": {"guide_channels": CHANNELS},
+    "jafar": {"guide_channels": CHANNELS, "qk_dim": 32},
+    "anyup": {"guide_channels": CHANNELS, "qk_dim": 32},
+    "naf": {"guide_channels": CHANNELS, "qk_dim": 32, "layers": 1},
+    "loftup": {"guide_channels": CHANNELS, "frequencies": 3},
+    "uplift": {"guide_channels": CHANNELS, "width": 24},
+    "dlu": {"compressed_channels": 16},
 }
+# These cost more a step, and what they do is seen earlier.
+FEWER_STEPS = {"jafar": 12, "anyup": 12, "naf": 60, "loftup": 12, "uplift": 12}
 
 
 def photograph() -> Tensor:
@@ -76,7 +88,7 @@ def fit(name: str) -> tuple[_Redraw, Tensor]:
     network, whole = _Redraw(name), photograph()
     generator = torch.Generator().manual_seed(1)
     optimiser = torch.optim.Adam(network.parameters(), 3e-3)
-    for _ in range(STEPS):
+    for _ in range(FEWER_STEPS.get(name, STEPS)):
         y, x = (2 * int(torch.randint((n - CROP) // 2, (), generator=generator)) for n in whole.shape[2:])
         crop = whole[..., y : y + CROP, x : x + CROP]
         drawn = network(crop)

@@ -68,10 +68,13 @@ def page(info: UpsamplerInfo, notes: dict[str, str]) -> str:
 
 
 def caption(info: UpsamplerInfo) -> str:
-    if info.name == "dysample" or info.name == "sapa-d":
+    if hasattr(info.cls, "offsets"):
         return "Where it learned to look, on features of a photograph"
+    if hasattr(info.cls, "kernels"):
+        after = ", after a minute of training on it" if info.learned else ""
+        return f"Kernels it predicts for two targets of a photograph{after}"
     if info.learned and info.name not in ("deconv", "resize-conv", "pixel-shuffle"):
-        return "Kernels it predicts for two targets of a photograph, after a minute of training on it"
+        return "A channel of a photograph's features, and what it makes of it after a short training on it"
     return "What one source pixel becomes: the impulse response at x4"
 
 

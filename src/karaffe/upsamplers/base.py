@@ -45,6 +45,7 @@ class Upsampler(nn.Module, ABC):
             bottom and right of ``s * H`` cropped; ``"pooled"``: those that pooling by s reduces to H,
             ``floor(H' / s) = H``; ``"exact"``: one.
         needs_guide: whether the method reads a guide; the others ignore it.
+        guide_at: the guide's size: ``"target"``, that of the result, or ``"any"``, for methods that resize it.
 
     Raises:
         ArgumentError: an argument out of range.
@@ -52,6 +53,7 @@ class Upsampler(nn.Module, ABC):
 
     sizes: str = "any"
     needs_guide: bool = False
+    guide_at: str = "target"
 
     def __init__(
         self,
@@ -75,7 +77,8 @@ class Upsampler(nn.Module, ABC):
 
         Args:
             x: ``(N, channels, *sizes)``; float32, float64, bfloat16 or float16.
-            guide: for guided methods ``(N, guide_channels, *targets)``; the others ignore it.
+            guide: for guided methods ``(N, guide_channels, *targets)``, or of any size where ``guide_at`` says so; the
+                others ignore it.
             size: target sizes, an int or one an axis, in place of ``scale_factor``.
 
         Returns:
@@ -178,12 +181,16 @@ class Upsampler(nn.Module, ABC):
     def check_guide(self, x: Tensor, guide: Tensor | None, targets: Sequence[int]) -> None:
         """Refuse a guide that is missing or does not fit."""
         name = type(self).__name__
-        shape = (x.shape[0], self.guide_channels, *targets)
+        anywhere = self.guide_at == "any"
+        sizes = ("any size",) * len(targets) if anywhere else tuple(targets)
+        shape = f"({', '.join(map(str, (x.shape[0], self.guide_channels, *sizes)))})"
         if guide is None:
-            raise ShapeError(f"{name} needs a guide {shape} at the target size; got none")
+            raise ShapeError(f"{name} needs a guide {shape}{'' if anywhere else ' at the target size'}; got none")
         if guide.dim() != x.dim() or guide.shape[0] != x.shape[0] or guide.shape[1] != self.guide_channels:
             raise ShapeError(f"the guide of {name} must be {shape}; got {tuple(guide.shape)}")
-        if any(g != t for g, t in zip(guide.shape[2:], targets, strict=True)):
+        if anywhere and 0 in guide.shape[2:]:
+            raise ShapeError(f"the guide of {name} must not be empty; got {tuple(guide.shape)}")
+        if not anywhere and any(g != t for g, t in zip(guide.shape[2:], targets, strict=True)):
             raise ShapeError(
                 f"the guide of {name} must be of the target size, {shape}; got {tuple(guide.shape)}; "
                 f"size=guide.shape[2:] makes the guide's size the target"
