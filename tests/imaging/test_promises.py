@@ -17,7 +17,7 @@ from PIL import Image
 from karaffe.imaging import upscale, upscale_file
 from karaffe.imaging.local_range import local_range
 from karaffe.imaging.network import find_network
-from karaffe.models import Interpolation
+from karaffe.models import Faithful, Interpolation
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"]
 FLOATS = {"float16": 2e-3, "float32": 1e-6, "float64": 1e-12}
@@ -90,6 +90,26 @@ def test_targets_stay_between_their_neighbours(kind, dtype, seed, size, bands, s
     source = hostile(kind, dtype, seed, (*size, bands))
     result = upscale(source, scale, Convex(scale, seed), consistent=consistent, tile=tile)
     assert_within(result, source, 1)
+    if consistent:
+        assert_means_kept(result, source, scale)
+
+
+def drawn_faithful(scale: int, seed: int) -> Faithful:
+    """The network that ships, with weights that make its kernels choose hard among their 5 x 5 taps."""
+    network = Faithful(scale, channels=4, depth=1).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, 0, 2)
+    return network.requires_grad_(False)
+
+
+@settings(max_examples=40, deadline=None)
+@cases
+def test_faithful_keeps_it_whatever_its_weights(kind, dtype, seed, size, bands, scale, consistent, tile):
+    source = hostile(kind, dtype, seed, (*size, bands))
+    result = upscale(source, scale, drawn_faithful(scale, seed), consistent=consistent, tile=tile)
+    assert_within(result, source, 2)
     if consistent:
         assert_means_kept(result, source, scale)
 
