@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +199,28 @@ def test_other_weights_count_as_other_settings(network, content, tmp_path, folde
     assert statuses(run([folder / "a.png"], out, Settings(2, content()), existing="skip")[1]) == ["skipped"]
     network.phase += 1
     assert statuses(run([folder / "a.png"], out, Settings(2, network), existing="skip")[1]) == ["done"]
+
+
+KILLED = """
+import sys, time
+from karaffe.imaging import FileAdvanced, Settings, upscale_batch
+for event in upscale_batch([sys.argv[1]], sys.argv[2], Settings(2, "nearest", tile=8)):
+    if isinstance(event, FileAdvanced) and event.job.source.name == "b.jpg":
+        print("half", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_a_killed_run_is_taken_up_by_the_next(folder, tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder), str(out)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "half\n"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert [name for name in files_in(out) if not name.startswith((".", "sub/."))] == ["a.png"]
+    made = (out / "a.png").stat().st_mtime_ns
+    _, report = run([folder], out, settings=NEAREST, existing="skip")
+    assert [f.status for f in report.files] == ["skipped", "done", "done"]
+    assert files_in(out) == ["a.png", "sub/b.jpg", "sub/deep/c.webp"]
+    assert (out / "a.png").stat().st_mtime_ns == made
