@@ -22,7 +22,6 @@ from typing import NoReturn
 
 import torch
 
-from karaffe.errors import KaraffeError
 from karaffe.ops import use_backend
 from karaffe.training.config import SRConfig, parse_config
 from karaffe.training.graphs import GraphedTraining, train_together
@@ -155,11 +154,12 @@ def train(arguments: argparse.Namespace, start: float) -> None:
     signal.signal(signal.SIGTERM, terminate)
     try:
         train_together(trainings, between=lambda t: plans[t].update(), deadline=end + GRACE)
-    except (KaraffeError, TimeoutError) as error:
-        print(f"stopped: {error}", flush=True)
+    except Exception as error:  # whatever it is, the weights of all are worth more
+        print(f"stopped: {type(error).__name__}: {error}", flush=True)
     for training in trainings:
-        if not training.finished and training.done:
+        if training.done and not training.training.run_folder.weights_path.exists():
             training.training.settings = training.training.settings.model_copy(update={"steps": training.done})
+            training.training.write_weights(training.training.run_folder.weights_path)
             training.training.finish()
         record_steps(training)
         print(f"{training.training.run_folder.folder.name}: {training.training.run_folder.lines()[-1]}", flush=True)
