@@ -156,11 +156,14 @@ def train(arguments: argparse.Namespace, start: float) -> None:
         train_together(trainings, between=lambda t: plans[t].update(), deadline=end + GRACE)
     except Exception as error:  # whatever it is, the weights of all are worth more
         print(f"stopped: {type(error).__name__}: {error}", flush=True)
+    cut = [t for t in trainings if t.done and not t.training.run_folder.weights_path.exists()]
+    for training in cut:
+        training.training.write_weights(training.training.run_folder.weights_path)
+        training.training.settings = training.training.settings.model_copy(update={"steps": training.done})
+        record_steps(training)
+    for training in cut:
+        training.training.finish()
     for training in trainings:
-        if training.done and not training.training.run_folder.weights_path.exists():
-            training.training.settings = training.training.settings.model_copy(update={"steps": training.done})
-            training.training.write_weights(training.training.run_folder.weights_path)
-            training.training.finish()
         record_steps(training)
         print(f"{training.training.run_folder.folder.name}: {training.training.run_folder.lines()[-1]}", flush=True)
     print(f"{time.perf_counter() - start:.0f} s in all")
