@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,10 @@ from hypothesis import strategies as st
 
 from karaffe.errors import ArgumentError
 from karaffe.imaging import upscale, upscale_file
+from karaffe.imaging.arrays import ArrayReader, ArrayWriter
 from karaffe.imaging.engine import Enlarger
 from karaffe.imaging.geometry import Axis
-from karaffe.imaging.network import find_network
+from karaffe.imaging.network import Network, find_network
 from karaffe.models import create_model
 
 
@@ -152,3 +155,35 @@ def test_a_wide_picture_has_flat_bands(make):
     rows, columns = enlarger._step
     assert rows * 160_000 * 3 * 2 <= 64 << 20
     assert columns == 1024
+
+
+def test_reading_and_writing_go_on_while_the_network_computes(make):
+    """Each of the three waits for another one to have begun: in one thread nobody would come."""
+    info, frames = make("grey", False, "uint8", width=8, height=64)
+    read_on, computing = [threading.Event() for _ in range(9)], [threading.Event() for _ in range(9)]
+    met = []
+
+    class SlowReader(ArrayReader):
+        def _read(self, window, frame):
+            read_on[window.top // 8].set()
+            return super()._read(window, frame)
+
+    class SlowWriter(ArrayWriter):
+        def _write(self, band, frame):
+            number = self._row // 16
+            met.append(number == 7 or computing[number + 1].wait(20))
+            super()._write(band, frame)
+
+    def network(x):
+        number = sum(event.is_set() for event in computing)
+        computing[number].set()
+        met.append(number == 7 or read_on[number + 1].wait(20))
+        return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    target = info.with_size(128, 16)
+    writer = SlowWriter(target)
+    for _ in Enlarger(info, target, Network(network, 2), 8).run(SlowReader(frames, info), writer):
+        pass
+    assert len(met) == 16
+    assert all(met)
+    np.testing.assert_array_equal(writer.frames[0], frames[0].repeat(2, 0).repeat(2, 1))
