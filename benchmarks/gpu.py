@@ -25,8 +25,8 @@ from triton.testing import do_bench
 import karaffe
 from karaffe import ops
 
-SHAPES = ((8, 256, 64, 64), (2, 256, 100, 152), (16, 64, 128, 128), (1, 256, 64, 64))
-ATTENTION = ((4, 4, 64, 64, 64), (8, 1, 64, 64, 64))  # batch, heads, channels a head, height, width
+SHAPES = ((8, 256, 64, 64), (2, 256, 96, 160), (16, 64, 128, 128), (1, 256, 64, 64))
+ATTENTION = ((8, 1, 64, 64, 64), (4, 4, 64, 64, 64))  # batch, heads, channels a head, height, width
 KERNEL, FACTOR = 5, 2
 LAST = torch.channels_last
 FORWARD, BOTH = "forward", "forward + backward"
@@ -126,7 +126,7 @@ def passes(function: Callable[..., Tensor], tensors: tuple[Tensor, ...], grad: T
 
 def gate(functions: dict[str, Callable[..., Tensor]]) -> None:
     """Outputs and gradients of everything that is going to be timed equal the float64 formula's."""
-    x, kernels, grad = randn(2, 64, 20, 24), randn(2, KERNEL**2, 40, 48).softmax(1), randn(2, 64, 40, 48)
+    x, kernels, grad = randn(1, 256, 32, 48), randn(1, KERNEL**2, 64, 96).softmax(1), randn(1, 256, 64, 96)
     formula = passes(
         lambda a, b: ops.reassemble(a, b, KERNEL, backend="reference"), (x.double(), kernels.double()), grad.double()
     )
@@ -313,29 +313,33 @@ def main() -> None:
     parser.add_argument("--mmcv", type=Path, help="source of mmcv's CUDA kernel, with a binding")
     parser.add_argument("--shapes", type=int, default=len(SHAPES), help="how many of the shapes, from the first")
     options = parser.parse_args()
+    gate({"karaffe": ours})
     rate = copy_rate()
     gpu = torch.cuda.get_device_properties(0)
-    who = machine() | {
-        "processor": gpu.name,
-        "cores": str(gpu.multi_processor_count),
-        "copy rate": f"{rate / 1e9:.2f} TB/s",
-    }
-    others = {"unfold": unfold, "shifted slices, torch.compile": torch.compile(shifted_slices, dynamic=False)}
-    if options.mmcv:
-        others["mmcv's CUDA kernel"] = mmcv_carafe(options.mmcv)
-    gate({"karaffe": ours} | others)
+    who = machine() | {"processor": gpu.name, "cores": str(gpu.multi_processor_count)}
+    who["copy rate"] = f"{rate / 1e9:.2f} TB/s"
     rows: list[Row] = []
-    for shape in SHAPES[: options.shapes]:
-        rows += reassembly(shape, torch.float32, others, rate)
-    rows += reassembly(SHAPES[0], torch.bfloat16, {}, rate)
-    rows += fused(SHAPES[0], rate)
+
+    def keep(more: list[Row]) -> None:
+        """Results so far, so that a run that is cut short leaves what it has."""
+        rows.extend(more)
+        write_results("gpu", {"machine": who, "rows": [asdict(row) for row in rows]}, report(rows, who))
+
+    keep(fused(SHAPES[0], rate))
+    keep(reassembly(SHAPES[0], torch.bfloat16, {}, rate))
     for dtype in (torch.float32, torch.bfloat16):
         for shape in ATTENTION[: options.shapes]:
-            rows += attention(shape, dtype)
-    rows += module(SHAPES[0])
-    text = report(rows, who)
-    print(text)
-    print(write_results("gpu", {"machine": who, "rows": [asdict(row) for row in rows]}, text))
+            keep(attention(shape, dtype))
+    others: dict[str, Callable[..., Tensor]] = {"unfold": unfold}
+    if options.mmcv:
+        others["mmcv's CUDA kernel"] = mmcv_carafe(options.mmcv)
+    gate(others)
+    for shape in SHAPES[: options.shapes]:
+        keep(reassembly(shape, torch.float32, others, rate))
+    keep(module(SHAPES[0]))
+    compiled = torch.compile(shifted_slices, dynamic=False)
+    keep(reassembly(SHAPES[0], torch.float32, {"shifted slices, torch.compile": compiled}, rate))
+    print(report(rows, who))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Block(NamedTuple):
     """What the tuner may choose: nothing that changes the order of a sum."""
 
     warps: int
-    width: int = 32  # positions of a tile along x
+    width: int = 32  # most positions of a tile along x
     channels: int = 64  # of one program, about
 
 

@@ -14,12 +14,11 @@ from karaffe.ops.backends import reference_attention, reference_logits
 from karaffe.ops.backends.contractions import Contractions
 from karaffe.ops.backends.triton import attention, launch
 from karaffe.ops.backends.triton.call import Block, Call, dense, strides
-from karaffe.ops.backends.triton.launch import Kernels, windowed
+from karaffe.ops.backends.triton.launch import Kernels, blocks_of, windowed
 from karaffe.ops.backends.triton.tables import Axes, axes_of, chosen, with_phases
 from karaffe.ops.layout import empty_like_layout, result_format
 
 CONTRACTIONS = Contractions(launch.reassemble, launch.correlate, launch.scatter)
-ATTENTION_BLOCKS = (Block(2, 32), Block(1, 32), Block(4, 32))
 SOURCE_BLOCK = Block(4)
 # Channels a head, of keys and of values, that a team of threads keeps while it walks through a source pixel's readers.
 CHANNELS = 256
@@ -186,7 +185,9 @@ def local_attention(
         programs = query.shape[0] * heads * call.tiles(constants["BLOCK_P"], constants["BLOCK_X"])
         return programs, (*tensors, *form.sizes(call, scale), *spans), constants
 
-    call.launch(attention.attention_forward, ATTENTION_BLOCKS, (len(form.numbers), form.per_value), prepared)
+    call.launch(
+        attention.attention_forward, blocks_of("attention", call), (len(form.numbers), form.per_value), prepared
+    )
     return out, log_sum
 
 
@@ -237,7 +238,7 @@ def _by_query(
     call = Call(phased, value, min(form.per_key, form.per_value), (grad, query, key, value))
     inner = torch.empty_like(log_sum)
     laid_out = empty_like_layout(query, query.shape, query)
-    block = ATTENTION_BLOCKS[0]
+    block = blocks_of("attention", call)[0]
     constants = form.constants(call, block)
     tiles = call.tiles(constants["BLOCK_P"], constants["BLOCK_X"])
     partial = None

@@ -19,9 +19,13 @@ from karaffe.ops.layout import empty_like_layout, result_format
 WINDOW = 128
 ROWS = 4  # source rows a thread makes in `scatter_window`
 
-REASSEMBLE_BLOCKS = (Block(4, 32, 64), Block(2, 32, 32), Block(8, 64, 64), Block(4, 64, 256))
-CORRELATE_BLOCKS = (Block(1, 32), Block(2, 32), Block(4, 32))
-SCATTER_BLOCKS = (Block(4, 32), Block(2, 32), Block(8, 64))
+# By kernel, for contiguous and for channels-last memory; the tuner takes one.
+BLOCKS = {
+    "reassemble": ((Block(2, 32, 64), Block(4, 32, 64), Block(2, 32, 256)), (Block(4, 4, 256), Block(8, 8, 256))),
+    "correlate": ((Block(1, 32), Block(2, 32)), (Block(2, 4), Block(4, 4))),
+    "scatter": ((Block(4, 32), Block(2, 32)), (Block(4, 4), Block(2, 4))),
+    "attention": ((Block(1, 32), Block(2, 32)), (Block(2, 4), Block(4, 4))),
+}
 
 _NORMALIZER = {
     "none": tiles.NONE.value,
@@ -36,6 +40,11 @@ def windowed(axes: Axes, taps_kept: int, dtype: torch.dtype, tuples: int = 1) ->
     """The axes with the phases whose windows fit a thread's registers; ``None`` where not even one does."""
     room = WINDOW // tuples // (2 if dtype == torch.float64 else 1)
     return with_phases(axes, lambda phases: phases * taps_kept <= room)
+
+
+def blocks_of(kind: str, call: Call) -> tuple[Block, ...]:
+    contiguous, last = BLOCKS[kind]
+    return last if call.layout.step > 1 else contiguous
 
 
 class Kernels:
@@ -88,7 +97,7 @@ def reassemble_window(input: Tensor, kernels: Tensor, out: Tensor, axes: Axes, g
         arguments = (input, kernels, out, *call.reads(), *sizes, *strides(input), *strides(kernels), *strides(out))
         return input.shape[0] * groups * chunks * call.tiles(count, across), arguments, constants
 
-    call.launch(windows.reassemble_window, REASSEMBLE_BLOCKS, tuple(form.constants.values()), prepared)
+    call.launch(windows.reassemble_window, blocks_of("reassemble", call), tuple(form.constants.values()), prepared)
 
 
 def _reassemble_taps(input: Tensor, kernels: Tensor, out: Tensor, axes: Axes, groups: int) -> None:
@@ -152,7 +161,7 @@ def correlate_window(
         arguments = (*tensors, *sizes, *strides(input), *strides(query), *strides(out))
         return input.shape[0] * groups * call.tiles(count, across), arguments, constants
 
-    call.launch(windows.correlate_window, CORRELATE_BLOCKS, tuple(form.constants.values()), prepared)
+    call.launch(windows.correlate_window, blocks_of("correlate", call), tuple(form.constants.values()), prepared)
     return statistics
 
 
@@ -219,7 +228,7 @@ def _scatter_window(
         arguments = (kernels, query, statistics, out, *sizes, *strides(kernels), *strides(query), *strides(out))
         return query.shape[0] * groups * chunks * tiles_, arguments, constants
 
-    call.launch(readers.scatter_window, SCATTER_BLOCKS, tuple(form.constants.values()), prepared)
+    call.launch(readers.scatter_window, blocks_of("scatter", call), tuple(form.constants.values()), prepared)
 
 
 def _scatter_readers(
