@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from common import machine, write_results
 from PIL import Image
 
 from karaffe.studio.mos.create import create_study
@@ -154,7 +155,15 @@ def main() -> None:
         folder = Path(name)
         database = sys.argv[1] if len(sys.argv) > 1 else str(folder / "load.sqlite3")
         make_study(folder, database)
-        print(json.dumps(run(database), indent=2))
+        measured, who = run(database), machine()
+    kind = "PostgreSQL" if "://" in database else "SQLite"
+    lines = [f"# {RATERS} raters voting at once, {kind}", "", "| figure | value |", "|---|---|"]
+    lines += [f"| {name.replace('_', ' ')} | {value:g} |" for name, value in measured.items()]
+    lines += ["", f"Each loads a page and a picture, thinks {THINK_SECONDS:g} s and votes, {VOTES} times.", ""]
+    text = "\n".join([*lines, *(f"- {key}: {value}" for key, value in who.items())]) + "\n"
+    print(text)
+    payload = {"machine": who, "database": kind, "measured": measured}
+    print(write_results(f"mos_load_{kind.lower()}", payload, text))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,21 @@ def test_kernels_of_the_network_are_those_it_applies():
     torch.testing.assert_close((windows * weights).sum(2), network(x), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["sharp", "faithful"])
+def test_a_map_in_strips_is_the_map_of_the_whole(name, monkeypatch):
+    from karaffe.visualize import importance_map, maps
+
+    network = create_model(name, 2, pretrained=False).eval()
+    torch.nn.init.normal_(network.head.weight, std=0.1)
+    image = np.random.default_rng(0).integers(0, 256, (23, 17, 3)).astype(np.uint8)
+    whole = importance_map(network, image)
+    measured = measure_importance(predicted_kernels(network, as_input(network, image)))
+    pooled = torch.nn.functional.avg_pool2d(torch.stack([measured.entropy, measured.off_centre]), 2)
+    np.testing.assert_allclose(whole, pooled.permute(1, 2, 0).numpy(), atol=1e-6)
+    monkeypatch.setattr(maps, "_STRIP_BYTES", 5 * 4 * 17 * 25 * 4)
+    np.testing.assert_allclose(importance_map(network, image), whole, atol=1e-5)
+
+
 MODULES = [
     (lambda: CARAFE(3, up_group=3), None),
     (lambda: CARAFEDown(3), None),

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from karaffe.errors import ArgumentError, ShapeError
 from karaffe.evaluation.images import check_image, peak
 from karaffe.models.luma import to_luma
-from karaffe.models.sharp import Sharp
+from karaffe.models.predictor import KernelPredictor
 from karaffe.ops.normalize import shuffle
 from karaffe.visualize.colours import HEAT, SIGNED, colour
 
@@ -206,7 +206,7 @@ def predicted_kernels(module: nn.Module, x: Tensor, guide: Tensor | None = None)
     Raises:
         ArgumentError: a module that predicts none.
     """
-    if isinstance(module, Sharp):
+    if isinstance(module, KernelPredictor):
         phases = module.kernels(to_luma(x)).unflatten(1, (module.scale**2, module.kernel_size**2))
         return shuffle(phases.transpose(1, 2).flatten(1, 2), (module.scale, module.scale)).float().cpu()[:, None]
     return _predict(module, "kernels", x, guide)
