@@ -17,9 +17,13 @@ def to_pngs(pixels: Image, level: int = 4) -> list[bytes]:
 
     ``level`` is that of compression, from 0, none, to 9.
     """
-    if pixels.dtype == np.uint8:
-        return [_png(pixels, level)]
-    return [_png((pixels >> 8).astype(np.uint8), level), _png(pixels.astype(np.uint8), level)]
+    return [_png(plane, level) for plane in to_planes(pixels)]
+
+
+def to_planes(pixels: Image) -> list[npt.NDArray[np.uint8]]:
+    """Return uint8 pixels as they are, uint16 ones as their high and their low bytes; one channel as ``(H, W)``."""
+    flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    return [flat] if flat.dtype == np.uint8 else [(flat >> 8).astype(np.uint8), flat.astype(np.uint8)]
 
 
 def from_pngs(pngs: list[bytes]) -> Image:
@@ -37,6 +41,5 @@ def from_pngs(pngs: list[bytes]) -> Image:
 
 def _png(pixels: npt.NDArray[np.uint8], level: int) -> bytes:
     buffer = io.BytesIO()
-    flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-    Pillow.fromarray(flat).save(buffer, "PNG", compress_level=level)
+    Pillow.fromarray(pixels).save(buffer, "PNG", compress_level=level)
     return buffer.getvalue()

@@ -13,7 +13,6 @@ from samples import PNG, picture, png
 from karaffe.imaging import upscale_file
 from karaffe.studio.enlarge.events import Advanced, Cropped, Failed, Opened, Shown, Task, Written
 from karaffe.studio.enlarge.work import carry_out
-from karaffe.visualize.pngs import from_pngs
 
 MODELS = ("bicubic", "sharp")
 
@@ -30,8 +29,9 @@ def task(tmp_path: Path):
 
 
 def view(task: Task, name: str) -> np.ndarray:
-    paths = [task.folder / f"view-{name}{low}.png" for low in ("", "-low")]
-    return from_pngs([path.read_bytes() for path in paths if path.exists()])
+    paths = [task.folder / f"view-{name}{low}.bmp" for low in ("", "-low")]
+    planes = [np.asarray(Image.open(path)).astype(np.uint16) for path in paths if path.exists()]
+    return planes[0] if len(planes) == 1 else planes[0] * 256 + planes[1]
 
 
 def test_results_are_those_of_the_command_line(task, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_model_that_fails_stops_no_other(task) -> None:
     assert [e.model for e in events if isinstance(e, Written)] == [1]
 
 
-@pytest.mark.parametrize(("name", "model"), [("view-1.png", 1), ("waiting-1.npy", 1), ("view-source.png", None)])
+@pytest.mark.parametrize(("name", "model"), [("view-1.bmp", 1), ("waiting-1.npy", 1), ("view-source.bmp", None)])
 def test_a_full_disk_is_said_and_the_rest_goes_on(task, name: str, model: int | None) -> None:
     job = task(PNG)
     (job.folder / name).symlink_to("/dev/full")

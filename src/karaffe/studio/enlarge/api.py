@@ -26,7 +26,7 @@ _BODY = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "minLength": 1}}},
     }
 }
-_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+_BITMAP: dict[int | str, dict[str, Any]] = {200: {"content": {"image/bmp": {}}}}
 _FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 _EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
@@ -112,13 +112,13 @@ def make_router(desk: Desk, gate: Callable[[Request], None]) -> APIRouter:
         """Give it up and forget it, files included."""
         desk.remove(found)
 
-    @router.get("/jobs/{identity}/views/{view}", response_class=FileResponse, responses=_PNG)
+    @router.get("/jobs/{identity}/views/{view}", response_class=FileResponse, responses=_BITMAP)
     def view(found: Own, view: View) -> FileResponse:
         """A picture to look at."""
         path = found.view(view)
         if not path.is_file():
             raise UnknownJobError("there is no such view")
-        return FileResponse(path, media_type="image/png", headers=_FOREVER)
+        return FileResponse(path, media_type="image/bmp", headers=_FOREVER)
 
     @router.get("/jobs/{identity}/files/{number}", response_class=FileResponse, responses=_FILE)
     def file(found: Own, number: Annotated[int, Path(ge=0, le=99)]) -> FileResponse:

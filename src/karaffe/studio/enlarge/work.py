@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image as Pillow
 
 from karaffe.errors import ArgumentError, KaraffeError
 from karaffe.evaluation.images import Image, to_uint8
@@ -23,7 +24,7 @@ from karaffe.imaging.one_file import prepare
 from karaffe.studio.enlarge.events import Advanced, Cropped, Event, Failed, Opened, Rectangle, Shown, Task, Written
 from karaffe.studio.enlarge.shown import is_deep, shown_pixels
 from karaffe.visualize import Panel, Scene, find_crops
-from karaffe.visualize.pngs import to_pngs
+from karaffe.visualize.pngs import to_planes
 
 SOURCE = "source"
 LOW = "-low"
@@ -31,8 +32,6 @@ _ROWS = 256
 _CROPS = 4
 # Looking for the places where methods differ takes some dozen bytes a pixel and method.
 _CROPPED_PIXELS = 8_000_000
-# Views stay on this machine or network for an hour at most: quick to make goes before small.
-_LEVEL = 1
 
 
 def carry_out(task: Task) -> Iterator[Event]:
@@ -76,7 +75,8 @@ def result_file(task: Task, model: int, suffix: str) -> Path:
 
 def view_file(folder: Path, view: str) -> Path:
     """What is looked at: ``source`` or a model's number; of deep pictures the low bytes are another file."""
-    return folder / f"view-{view}.png"
+    # Bitmaps, which take no time to make: coding a PNG would take as long as many a result.
+    return folder / f"view-{view}.bmp"
 
 
 def _own_suffix(task: Task) -> str:
@@ -118,10 +118,10 @@ def _enlarge(task: Task, model: int, original: Reader, suffix: str) -> Generator
 
 
 def _show(task: Task, view: str, pixels: Image) -> None:
-    for name, png in zip((view, f"{view}{LOW}"), to_pngs(pixels, _LEVEL), strict=False):
+    for name, plane in zip((view, f"{view}{LOW}"), to_planes(pixels), strict=False):
         path = view_file(task.folder, name)
         with file_errors("write", path):
-            path.write_bytes(png)
+            Pillow.fromarray(plane).save(path, "BMP")
 
 
 def _crops(task: Task, looks: list[Panel]) -> tuple[Rectangle, ...]:
