@@ -109,10 +109,15 @@ def machine() -> dict[str, str]:
     }
 
 
+def results_path(name: str, where: dict[str, str]) -> Path:
+    """NAME--MACHINE.json."""
+    slug = re.sub(r"[^a-z0-9]+", "-", where["processor"].lower()).strip("-")
+    return RESULTS / f"{name}--{slug}-{where['cores']}-cores.json"
+
+
 def write_results(name: str, payload: dict, markdown: str) -> Path:
     """Write NAME--MACHINE.json and .md, each to a temporary name first."""
-    slug = re.sub(r"[^a-z0-9]+", "-", payload["machine"]["processor"].lower()).strip("-")
-    stem = RESULTS / f"{name}--{slug}-{payload['machine']['cores']}-cores"
+    stem = results_path(name, payload["machine"]).with_suffix("")
     RESULTS.mkdir(exist_ok=True)
     for suffix, text in ((".json", json.dumps(payload, indent=1) + "\n"), (".md", markdown)):
         path = stem.with_suffix(suffix)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import sys
 import time
 import warnings
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Times, machine, write_results
+from common import Times, machine, results_path, write_results
 from plain_upsamplers import RESAMPLINGS, plain_module
 from torch import Tensor
 
@@ -170,6 +171,13 @@ def table(rows: list[dict[str, Any]], where: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_earlier(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The rows of an earlier run on this machine, those measured now replaced, in the registry's order."""
+    earlier = json.loads(path.read_text())["rows"] if path.is_file() else []
+    every = {(r["name"], tuple(r["shape"])): r for r in (*earlier, *rows)}
+    return [every[name, shape] for shape in SHAPES for name in list_upsamplers() if (name, shape) in every]
+
+
 def line(r: dict[str, Any]) -> str:
     def times(key: str) -> str:
         middle, low, high = r[key]["ours"]
@@ -189,7 +197,7 @@ def line(r: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--filter", default="*", help="shell pattern of names")
+    parser.add_argument("--filter", default="*", help="shell pattern of names; the others' rows are kept as they were")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0, help="a call and measurement")
@@ -207,6 +215,7 @@ def main() -> None:
         where["accelerator"] = torch.cuda.get_device_name()
     if not options.quick:
         name = "upsamplers" if options.device == "cpu" else "upsamplers_cuda"
+        rows = with_earlier(rows, results_path(name, where))
         print(write_results(name, {"machine": where, "rows": rows}, table(rows, where)))
 
 

@@ -85,7 +85,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "naf": {"guide_channels": 8, "qk_dim": 32, "heads": 2, "up_kernel": 3, "layers": 1},
 }
 # How far parameters are moved from their start; less where many layers would multiply it.
-SHAKEN_BY = {"uplift": 0.02, "loftup": 0.1}
+SHAKEN_BY = {"lda-aqu": 0.05, "uplift": 0.02, "loftup": 0.1}
 CHANNELS = 8
 SIZES = {1: (11,), 2: (9, 11), 3: (5, 7, 6)}
 
