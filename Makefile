@@ -8,7 +8,7 @@ SOURCES := pyproject.toml CMakeLists.txt constraints.txt $(wildcard csrc/*)
 
 NETWORKS := .venv-conformance
 
-.PHONY: demo test test-all system-packages check lint types layers docs bench native clean test-networks conformance-env
+.PHONY: demo test test-all gpu system-packages check lint types layers docs bench native clean test-networks conformance-env
 
 demo: $(VENV)/demo-installed  ## compare methods on one photograph, enlarge another, print where the pictures are
 	$(BIN)/karaffe compare examples/pictures/chelsea.png --scale 4 --models bicubic,lanczos,sharp -o demo/compare --overwrite
@@ -53,6 +53,13 @@ docs: $(VENV)/test-installed  ## the documentation, strictly, into site/
 
 bench: $(VENV)/test-installed  ## the operator benchmark; leave the machine alone meanwhile
 	$(BIN)/python benchmarks/reassemble.py
+
+# In an environment of one's own whose torch sees a GPU and that has triton, pytest-xdist, hypothesis and numpy.
+GPU_WORKERS ?= 12
+gpu:  ## on a machine with a GPU: the benchmark (150 s; MMCV=file for mmcv's kernel), then the operators' tests there
+	PYTHONPATH=src $(PYTHON) -W ignore benchmarks/gpu.py --workers $(GPU_WORKERS) $(if $(MMCV),--mmcv $(MMCV))
+	PYTHONPATH=src KARAFFE_TEST_DEVICE=cuda KARAFFE_TRITON_TUNE=0 $(PYTHON) -m pytest -n $(GPU_WORKERS) \
+		-W "ignore:karaffe computes with its slower:RuntimeWarning" -m "not slow" tests/ops
 
 native: $(VENV)/test-installed  ## rebuild the C++ kernels in place
 	cmake -S . -B build -G Ninja -DPython_EXECUTABLE=$(abspath $(BIN)/python)

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from common import machine, write_results
+from gpu_kernels import build
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from triton.testing import do_bench
@@ -311,8 +312,11 @@ def report(rows: list[Row], who: dict[str, str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mmcv", type=Path, help="source of mmcv's CUDA kernel, with a binding")
+    parser.add_argument("--workers", type=int, default=0, help="compile on this many cores first")
     parser.add_argument("--shapes", type=int, default=len(SHAPES), help="how many of the shapes, from the first")
     options = parser.parse_args()
+    if options.workers:
+        build(options.workers)
     gate({"karaffe": ours})
     rate = copy_rate()
     gpu = torch.cuda.get_device_properties(0)

@@ -124,7 +124,7 @@ def test_more_than_two_to_the_31_elements() -> None:
     """Offsets beyond 32 bits: the last rows of a large result are what a small call gives there."""
     channels, height, width = 2**17 + 3, 32, 128
     x = torch.empty(1, channels, height, width, dtype=torch.bfloat16)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(0)
     seed = torch.randn(1, 64, height, width, generator=generator).bfloat16()
     x[:, -64:] = seed
     x[:, :-64] = 0

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from safetensors import safe_open
+from torch import Tensor
 
 import karaffe
 from karaffe import ops
@@ -78,6 +79,10 @@ def test_opcheck_of_channels_last() -> None:
         torch.library.opcheck(op, case.arguments(operator, tensors))
 
 
+def here(x: Tensor) -> Tensor:
+    return x.to(torch.get_default_device())
+
+
 RECORDED = ["k3_g4_s2", "k3_g8_s1", "k5_g1_s2", "k5_g2_s3", "k5_g4_s2", "k7_g1_s4"]
 
 
@@ -87,14 +92,16 @@ def test_recorded_vectors(golden_vectors: Path, name: str, dtype: torch.dtype) -
     with safe_open(golden_vectors / f"reassemble_{name}.safetensors", "pt") as file:
         recorded = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         arguments = json.loads(file.metadata()["json"])["arguments"]
-    inputs = {k.split(".", 1)[1]: v.to(dtype).requires_grad_() for k, v in recorded.items() if k.startswith("input.")}
+    inputs = {
+        k.split(".", 1)[1]: here(v).to(dtype).requires_grad_() for k, v in recorded.items() if k.startswith("input.")
+    }
     features, masks = inputs.values() if next(iter(inputs)) != "masks" else reversed(inputs.values())
     kernel_size, groups = (arguments.get(k) for k in ("kernel_size", "group_size"))
     scale = recorded["output"].shape[-1] // features.shape[-1]
     out = ops.carafe(features, masks, kernel_size, groups, scale)
     tolerance = 1e-10 if dtype is torch.float64 else 1e-5
     assert_close(out, recorded["output"], name, tolerance)
-    (out * recorded["grad_output"].to(dtype)).sum().backward()
+    (out * here(recorded["grad_output"]).to(dtype)).sum().backward()
     for key, tensor in inputs.items():
         assert_close(tensor.grad, recorded[f"grad_input.{key}"], f"{name} {key}", tolerance)
 

@@ -32,7 +32,7 @@ class Logits:
 
     def tensors(self, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
         """Logits around two: no sum over the taps comes near zero."""
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator(torch.get_default_device()).manual_seed(0)
         count = self.groups * math.prod(self.kernel_size) * math.prod(self.factors)
         x = torch.randn(self.batch, self.channels, *self.sizes, generator=generator, dtype=torch.float64)
         logits = torch.rand(self.batch, count, *self.sizes, generator=generator, dtype=torch.float64) * 2 + 1
