@@ -7,6 +7,7 @@
 #include <atomic>
 #include <new>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "kernels.hpp"
@@ -115,18 +116,18 @@ void check_pair(const Tensor& x, const Tensor& y) {
   STD_TORCH_CHECK(x.size(0) == y.size(0), "batch sizes differ: ", x.size(0), " and ", y.size(0));
 }
 
-template <class T>
-void run_rows(const Problem& p, RowKernel<T> kernel, bool scatter, const T* x, const T* y, T* result) {
-  const int64_t rows = work_rows(p, scatter);
+// body(begin, end) over `rows` rows, shared out over torch's threads; it returns false where memory ran out.
+template <class Body>
+void share(const Problem& p, int64_t rows, Body body) {
   if (!rows) return;
   std::atomic<bool> complete{true};
-  const auto body = [&](int64_t begin, int64_t end) {
-    if (!kernel(p, x, y, result, begin, end)) complete = false;
+  const auto part = [&](int64_t begin, int64_t end) {
+    if (!body(begin, end)) complete = false;
   };
   const int64_t row_cost = p.multiply_adds() / rows + 1;
   const int64_t grain = multiply_adds_worth_a_thread / row_cost + 1;
-  if (grain >= rows) body(0, rows);
-  else torch::stable::parallel_for(0, rows, grain, body);
+  if (grain >= rows) part(0, rows);
+  else torch::stable::parallel_for(0, rows, grain, part);
   if (!complete) throw std::bad_alloc();
 }
 
@@ -138,11 +139,13 @@ Tensor run(Problem p, RowKernel<T> Operators<T>::*which, const Tensor& x, const 
   const bool channels_last = is_channels_last(like);
   if (!product(sizes, 0)) return allocate(like, sizes, channels_last);
   const auto rows = [&](const Tensor& a, const Tensor& b, const Tensor& result) {
-    run_rows<T>(p, kernel, scatter, a.const_data_ptr<T>(), b.const_data_ptr<T>(), result.mutable_data_ptr<T>());
+    const T *first = a.const_data_ptr<T>(), *second = b.const_data_ptr<T>();
+    T* to = result.mutable_data_ptr<T>();
+    share(p, work_rows(p, scatter), [&](int64_t i, int64_t j) { return kernel(p, first, second, to, i, j); });
     return result;
   };
   p.channels_last = channels_last;
-  p.factor = specialised_factor(p);
+  p.factor = specialised_factor(p, sizeof(T) == sizeof(double));
   if (p.factor) {
     const MemoryFormat format = format_of(x.dim(), channels_last);
     return rows(torch::stable::contiguous(x, format), torch::stable::contiguous(y, format),
@@ -218,10 +221,12 @@ Normalizer normalizer_of(const std::string& name) {
   return Normalizer::sum;
 }
 
-Tensor fused_logits(const Tensor& input, const Tensor& logits, Sizes kernel_size, Sizes scale_factor, int64_t groups,
-                    std::string padding_mode, std::string normalizer) {
+// What the fused kernels are told; throws where none serves.
+Problem describe_logits(const Tensor& input, const Tensor& logits, const Sizes& kernel_size, const Sizes& scale_factor,
+                        int64_t groups, const std::string& padding_mode, const std::string& normalizer) {
   check_pair(input, logits);
   STD_TORCH_CHECK(input.dim() == 4 && scale_factor.size() == 2, "the fused kernel serves two spatial axes");
+  STD_TORCH_CHECK(input.scalar_type() != ScalarType::Double, "the fused kernel serves float32, bfloat16 and float16");
   Sizes sizes = sizes_of(input);
   for (size_t d = 0; d < 2; ++d) {
     STD_TORCH_CHECK(logits.size(2 + d) == sizes[2 + d], "input and logits differ in spatial size");
@@ -229,11 +234,55 @@ Tensor fused_logits(const Tensor& input, const Tensor& logits, Sizes kernel_size
   }
   Problem p = describe(sizes_of(input), sizes, Geometry{kernel_size, {}, groups, padding_mode, "corner"});
   p.normalizer = normalizer_of(normalizer);
-  STD_TORCH_CHECK(specialised_factor(p), "the fused kernel serves kernel sizes 3, 5, 7 and factors 1 to 4");
+  p.channels_last = is_channels_last(input);
+  p.factor = specialised_factor(p, false);
+  STD_TORCH_CHECK(p.factor, "the fused kernel serves kernel sizes 3, 5, 7 and factors 1 to 4");
   STD_TORCH_CHECK(logits.size(1) == groups * p.taps() * scale_factor[0] * scale_factor[1],
                   "logits have ", logits.size(1), " channels, not groups * taps * factors");
-  return run_dtype(p, &Operators<float>::reassemble_logits, &Operators<double>::reassemble_logits, input, logits,
-                   input, sizes);
+  return p;
+}
+
+// float32 in the layout that the kernels are going to read.
+Tensor prepared(const Tensor& t, bool channels_last) {
+  return torch::stable::contiguous(torch::stable::to(t, ScalarType::Float), format_of(4, channels_last));
+}
+
+Tensor fused_logits(const Tensor& input, const Tensor& logits, Sizes kernel_size, Sizes scale_factor, int64_t groups,
+                    std::string padding_mode, std::string normalizer) {
+  const Problem p = describe_logits(input, logits, kernel_size, scale_factor, groups, padding_mode, normalizer);
+  const Tensor x = prepared(input, p.channels_last), y = prepared(logits, p.channels_last);
+  const Sizes sizes{input.size(0), input.size(1), p.axis[1].target, p.axis[2].target};
+  const Tensor result = allocate(x, sizes, p.channels_last);
+  const float *source = x.const_data_ptr<float>(), *scores = y.const_data_ptr<float>();
+  float* to = result.mutable_data_ptr<float>();
+  share(p, work_rows(p, false), [&](int64_t begin, int64_t end) {
+    return kernels().logits.reassemble(p, source, scores, to, begin, end);
+  });
+  return torch::stable::to(result, input.scalar_type());
+}
+
+std::tuple<Tensor, Tensor> fused_logits_backward(const Tensor& grad, const Tensor& input, const Tensor& logits,
+                                                 Sizes kernel_size, Sizes scale_factor, int64_t groups,
+                                                 std::string padding_mode, std::string normalizer) {
+  const Problem p = describe_logits(input, logits, kernel_size, scale_factor, groups, padding_mode, normalizer);
+  const Sizes sizes{input.size(0), input.size(1), p.axis[1].target, p.axis[2].target};
+  STD_TORCH_CHECK(sizes_of(grad) == sizes, "grad is not of the result's size");
+  STD_TORCH_CHECK(grad.is_cpu() && grad.scalar_type() == input.scalar_type(), "grad must be like input");
+  const Tensor x = prepared(input, p.channels_last), y = prepared(logits, p.channels_last),
+               q = prepared(grad, p.channels_last);
+  const Tensor by_input = allocate(x, sizes_of(input), p.channels_last);
+  const Tensor by_logits = allocate(x, sizes_of(logits), p.channels_last);
+  const float *source = x.const_data_ptr<float>(), *scores = y.const_data_ptr<float>(),
+              *query = q.const_data_ptr<float>();
+  float *to_input = by_input.mutable_data_ptr<float>(), *to_logits = by_logits.mutable_data_ptr<float>();
+  share(p, work_rows(p, true), [&](int64_t begin, int64_t end) {
+    return kernels().logits.scatter(p, scores, query, to_input, begin, end) &&
+           kernels().logits.correlate(p, source, query, scores, to_logits, begin, end);
+  });
+  const auto like = [](const Tensor& t, const Tensor& of) {
+    return torch::stable::contiguous(torch::stable::to(t, of.scalar_type()), format_of(4, is_channels_last(of)));
+  };
+  return {like(by_input, input), like(by_logits, logits)};
 }
 
 }  // namespace
@@ -244,6 +293,7 @@ STABLE_TORCH_LIBRARY_IMPL(karaffe, CPU, m) {
   m.impl("correlate", TORCH_BOX(&karaffe::correlate));
   m.impl("scatter", TORCH_BOX(&karaffe::scatter));
   m.impl("fused_logits", TORCH_BOX(&karaffe::fused_logits));
+  m.impl("fused_logits_backward", TORCH_BOX(&karaffe::fused_logits_backward));
 }
 
 // Plain C entries for the Python side: the instruction set in use, and choosing another (0: not to be had here).

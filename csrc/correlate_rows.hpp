@@ -1,6 +1,6 @@
 // Correlation, s x s targets a source pixel, in both layouts: pixels ride in the lanes, so that no lane sums are
-// needed. A vector of pixels at a time: its query is laid out by phase for a chunk of channels, and each row of taps
-// keeps taps x phases sums in registers while the channels pass.
+// needed. A tile of a few vectors of pixels at a time: for a chunk of channels its query is laid out by phase, and each
+// row of taps keeps taps x phases sums in registers while the channels pass.
 #pragma once
 #include "planes.hpp"
 
@@ -12,31 +12,51 @@ struct CorrelateRows {
   static constexpr int phases = F <= 4 ? F : S;  // kept in registers together
   static constexpr int budget = (register_bytes == 64 ? 20 : 12) / phases;
   static constexpr int taps = K <= budget ? K : budget;  // of one row, likewise
-  static constexpr int64_t chunk = 64;                   // channels whose query stays in the first cache
+  static constexpr int64_t chunk = 64;                   // channels whose query stays in the caches
+  // Of one vector of pixels; a little more than a power of two, which would put all vectors on the same cache sets.
+  static constexpr int64_t vector_query = (chunk * F + 2) * lanes<T>, vector_sums = K * K * F * lanes<T>;
 
   const Problem& p;
   int64_t width = p.axis[2].source, height = p.axis[1].source;
   int64_t pixel_pitch = p.channels_last ? p.groups * p.channels : 1;
   int64_t target_plane = F * width * height;
+  // Vectors of pixels that are read together: the longest runs of memory that the caches have room for.
+  int64_t tile = lesser(64 / lanes<T>, vectors<T>(width));
 
-  // to[channel][phase] of `count` channels from channel c on, source pixels x … of row y.
-  void lay_out_query(const T* query, int64_t y, int64_t x, int64_t c, int64_t count, T* to) const {
-    const int64_t first = S * y * S * width + S * x;
+  // Some vectors of pixels of one source row.
+  struct Tile {
+    int64_t y, first, last;
+  };
+  int64_t first_target(int64_t y, int64_t v, int a) const {
+    return (S * y + a) * S * width + S * first_pixel<T>(v, width);
+  }
+
+  // to[vector][channel][phase] of `count` channels of a tile.
+  void lay_out_query(const T* query, Tile at, int64_t count, T* to) const {
     if (p.channels_last) {
-      for (int f = 0; f < F; ++f)
-        for (int64_t n = 0; n < count; n += lanes<T>)
-          pixels_to_planes(query + (first + f / S * S * width + f % S) * pixel_pitch + c + n, S * pixel_pitch, width,
-                           to + (n * F + f) * lanes<T>, F * lanes<T>, count - n);
+      for (int64_t v = at.first; v < at.last; ++v, to += vector_query)
+        for (int f = 0; f < F; ++f)
+          transpose(query + (first_target(at.y, v, f / S) + f % S) * pixel_pitch, S * pixel_pitch,
+                    lesser(width, lanes<T>), to + f * lanes<T>, F * lanes<T>, count);
       return;
     }
     for (int64_t n = 0; n < count; ++n)
-      for (int a = 0; a < S; ++a) {
-        const T* row = query + (c + n) * target_plane + first + a * S * width;
-        prefetch(row + S * lanes<T>, S * lanes<T>);
-        Vec<T> phase[S];
-        load_targets<S>(row, width, phase);
-        for (int b = 0; b < S; ++b) store(to + (n * F + a * S + b) * lanes<T>, phase[b]);
-      }
+      for (int a = 0; a < S; ++a)
+        for (int64_t v = at.first; v < at.last; ++v) {
+          Vec<T> phase[S];
+          load_targets<S>(query + n * target_plane + first_target(at.y, v, a), width, phase);
+          T* vector = to + (v - at.first) * vector_query + (n * F + a * S) * lanes<T>;
+          for (int b = 0; b < S; ++b) store(vector + b * lanes<T>, phase[b]);
+        }
+  }
+
+  // Vector m of n of a tile has its next channels laid out soon. Of planes, which lie a power of two apart more often
+  // than not, most would be lost again before they are used.
+  void foresee(const T* query, Tile at, int64_t count, int64_t v) const {
+    if (!p.channels_last) return;
+    for (int a = 0; a < S; ++a)
+      for (int64_t t = 0; t < S * lesser(width, lanes<T>); ++t)
+        prefetch(query + (first_target(at.y, v, a) + t) * pixel_pitch, count);
   }
 
   // sums[tap][phase] += over `count` channels, TN taps of a row and the phases of a pass.
@@ -65,8 +85,7 @@ struct CorrelateRows {
   }
 
   template <int TN>
-  static KARAFFE_INLINE void row_of_taps(const T* source, int64_t channel_pitch, const T* query, int64_t count,
-                                         T* sums) {
+  static void row_of_taps(const T* source, int64_t channel_pitch, const T* query, int64_t count, T* sums) {
     int j = 0;
     for (; j + TN <= K; j += TN)
       for (int f = 0; f < F; f += phases)
@@ -76,49 +95,63 @@ struct CorrelateRows {
         block<K % TN>(source + j, channel_pitch, query + f * lanes<T>, count, sums + (j * F + f) * lanes<T>);
   }
 
-  // The sums [tap][phase] of source pixels x … of row y into the kernels of their targets.
-  void write(const T* sums, int64_t y, int64_t x, T* kernels) const {
-    const int64_t first = S * y * S * width + S * x;
+  // The sums [vector][tap][phase] of a tile into the kernels of its targets.
+  void write(const T* sums, Tile at, T* kernels) const {
     if (p.channels_last) {
       const int64_t pitch = p.groups * K * K;
-      for (int f = 0; f < F; ++f)
-        for (int t = 0; t < K * K; t += lanes<T>)
-          planes_to_pixels(sums + (t * F + f) * lanes<T>, F * lanes<T>, K * K - t,
-                           kernels + (first + f / S * S * width + f % S) * pitch + t, S * pitch, width);
+      for (int64_t v = at.first; v < at.last; ++v, sums += vector_sums)
+        for (int f = 0; f < F; ++f)
+          transpose(sums + f * lanes<T>, F * lanes<T>, K * K,
+                    kernels + (first_target(at.y, v, f / S) + f % S) * pitch, S * pitch, lesser(width, lanes<T>));
       return;
     }
     for (int t = 0; t < K * K; ++t)
-      for (int a = 0; a < S; ++a) {
-        Vec<T> phase[S];
-        for (int b = 0; b < S; ++b) phase[b] = load(sums + (t * F + a * S + b) * lanes<T>);
-        store_targets<S>(kernels + t * target_plane + first + a * S * width, width, phase);
-      }
+      for (int a = 0; a < S; ++a)
+        for (int64_t v = at.first; v < at.last; ++v) {
+          const T* from = sums + (v - at.first) * vector_sums + (t * F + a * S) * lanes<T>;
+          Vec<T> phase[S];
+          for (int b = 0; b < S; ++b) phase[b] = load(from + b * lanes<T>);
+          store_targets<S>(kernels + t * target_plane + first_target(at.y, v, a), width, phase);
+        }
   }
 
-  bool run(const T* source, const T* query, T* kernels, int64_t begin, int64_t end) const {
-    Scratch<T> sums(K * K * F * lanes<T>), laid_out(lesser(chunk, p.channels) * F * lanes<T>);
+  // `write(at, tile, sums)` does with the sums [vector][tap][phase] of a tile what is wanted.
+  template <class Write>
+  bool run_rows(const T* source, const T* query, int64_t begin, int64_t end, Write write) const {
+    Scratch<T> sums(tile * vector_sums), laid_out(tile * vector_query);
     RowRing<T, K> ring(p);
     if (!sums || !laid_out || !ring) return false;
     return for_each_image(p, begin, end, [&](ImageRows at) {
       const T* image = source + at.first_value(p, p.channels, width * height);
       const T* targets = query + at.first_value(p, p.channels, target_plane);
-      T* to = kernels + at.first_value(p, K * K, target_plane);
       for (int64_t y = at.first - K / 2; y < at.first + K / 2; ++y) ring.fill(image, y);
       for (int64_t y = at.first; y < at.last; ++y) {
         ring.fill(image, y + K / 2);
-        for (int64_t v = 0; v < vectors<T>(width); ++v) {
-          const int64_t x = first_pixel<T>(v, width);
-          std::memset(sums.get(), 0, K * K * F * lanes<T> * sizeof(T));
+        for (int64_t first = 0; first < vectors<T>(width); first += tile) {
+          const Tile here{y, first, lesser(first + tile, vectors<T>(width))};
+          std::memset(sums.get(), 0, tile * vector_sums * sizeof(T));
           for (int64_t c = 0; c < p.channels; c += chunk) {
             const int64_t count = lesser(chunk, p.channels - c);
-            lay_out_query(targets, y, x, c, count, laid_out.get());
-            for (int i = 0; i < K; ++i)
-              row_of_taps<taps>(ring.row(y + i - K / 2) + c * ring.channel_pitch() + x - K / 2, ring.channel_pitch(),
-                                laid_out.get(), count, sums.get() + i * K * F * lanes<T>);
+            const T* here_query = targets + c * (p.channels_last ? 1 : target_plane);
+            lay_out_query(here_query, here, count, laid_out.get());
+            for (int64_t v = here.first; v < here.last; ++v) {
+              foresee(here_query + chunk, here, lesser(chunk, p.channels - c - chunk), v);
+              const int64_t x = first_pixel<T>(v, width) - K / 2;
+              for (int i = 0; i < K; ++i)
+                row_of_taps<taps>(ring.row(y + i - K / 2) + c * ring.channel_pitch() + x, ring.channel_pitch(),
+                                  laid_out.get() + (v - first) * vector_query, count,
+                                  sums.get() + (v - first) * vector_sums + i * K * F * lanes<T>);
+            }
           }
-          write(sums.get(), y, x, to);
+          write(at, here, sums.get());
         }
       }
+    });
+  }
+
+  bool run(const T* source, const T* query, T* kernels, int64_t begin, int64_t end) const {
+    return run_rows(source, query, begin, end, [&](const ImageRows& rows, Tile at, const T* sums) {
+      write(sums, at, kernels + rows.first_value(p, K * K, target_plane));
     });
   }
 };

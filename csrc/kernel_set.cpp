@@ -3,11 +3,12 @@
 
 namespace karaffe::KARAFFE_SET {
 
-template <class T>
-static constexpr Operators<T> operators = {reassemble<T>, correlate<T>, scatter<T>, reassemble_logits<T>};
-
 const KernelSet& kernel_set() {
-  static const KernelSet set = {KARAFFE_SET_NAME, operators<float>, operators<double>};
+  static const KernelSet set = {
+      KARAFFE_SET_NAME,
+      {reassemble<float>, correlate<float>, scatter<float>},
+      {reassemble<double>, correlate<double>, scatter<double>},
+      {reassemble_logits, scatter_logits, correlate_logits}};
   return set;
 }
 

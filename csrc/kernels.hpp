@@ -11,16 +11,25 @@ using RowKernel = bool (*)(const Problem&, const T* x, const T* y, T* result, in
 
 template <class T>
 struct Operators {
-  RowKernel<T> reassemble;         // x: source, y: kernels, result: target side
-  RowKernel<T> correlate;          // x: source, y: target side, result: kernels
-  RowKernel<T> scatter;            // x: kernels, y: target side, result: source
-  RowKernel<T> reassemble_logits;  // x: source, y: logits at source resolution, result: target side; specialised only
+  RowKernel<T> reassemble;  // x: source, y: kernels, result: target side
+  RowKernel<T> correlate;   // x: source, y: target side, result: kernels
+  RowKernel<T> scatter;     // x: kernels, y: target side, result: source
+};
+
+// The same with kernels that are made from logits at source resolution, in float32 and for specialised problems only.
+struct LogitOperators {
+  RowKernel<float> reassemble;  // x: source, y: logits, result: target side
+  RowKernel<float> scatter;     // x: logits, y: target side, result: source
+  // z: logits, result: the gradient by them
+  bool (*correlate)(const Problem&, const float* x, const float* y, const float* z, float* result, int64_t begin,
+                    int64_t end);
 };
 
 struct KernelSet {
   const char* name;
   Operators<float> single;
   Operators<double> dbl;
+  LogitOperators logits;
   template <class T>
   const Operators<T>& operators() const;
 };

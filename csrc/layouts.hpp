@@ -29,41 +29,37 @@ KARAFFE_INLINE void store_targets(T* p, int64_t width, const Vec<T> (&phase)[S])
   std::memcpy(p, copy, S * width * sizeof(T));
 }
 
-// to[channel * to_pitch + lane] = from[lane * from_pitch + channel] for up to a vector of channels and of pixels.
+// to[column * to_pitch + row] = from[row * from_pitch + column] for up to a vector of rows and of columns.
 template <class T>
-KARAFFE_INLINE void pixels_to_planes(const T* from, int64_t from_pitch, int64_t pixels, T* to, int64_t to_pitch,
-                                     int64_t channels) {
+KARAFFE_INLINE void transpose_block(const T* from, int64_t from_pitch, int64_t rows, T* to, int64_t to_pitch,
+                                    int64_t columns) {
   constexpr int n = lanes<T>;
   Vec<T> v[n];
 #pragma GCC unroll 16
-  for (int l = 0; l < n; ++l)
-    if (l >= pixels) v[l] = Vec<T>{};
-    else if (channels >= n) v[l] = load(from + l * from_pitch);
-    else v[l] = load_first(from + l * from_pitch, static_cast<int>(channels));
+  for (int r = 0; r < n; ++r)
+    if (r >= rows) v[r] = Vec<T>{};
+    else if (columns >= n) v[r] = load(from + r * from_pitch);
+    else v[r] = load_first(from + r * from_pitch, static_cast<int>(columns));
   transpose<T>(v);
 #pragma GCC unroll 16
   for (int c = 0; c < n; ++c)
-    if (c >= channels) continue;
-    else if (pixels >= n) store(to + c * to_pitch, v[c]);
-    else store_first(to + c * to_pitch, static_cast<int>(pixels), v[c]);
+    if (c >= columns) continue;
+    else if (rows >= n) store(to + c * to_pitch, v[c]);
+    else store_first(to + c * to_pitch, static_cast<int>(rows), v[c]);
 }
-// to[lane * to_pitch + channel] = from[channel * from_pitch + lane], likewise.
+
+// The same for any number of rows and columns, each of which may be pixels or channels.
 template <class T>
-KARAFFE_INLINE void planes_to_pixels(const T* from, int64_t from_pitch, int64_t channels, T* to, int64_t to_pitch,
-                                     int64_t pixels) {
+__attribute__((noinline)) static void transpose(const T* from, int64_t from_pitch, int64_t rows, T* to,
+                                                int64_t to_pitch, int64_t columns) {
   constexpr int n = lanes<T>;
-  Vec<T> v[n];
-#pragma GCC unroll 16
-  for (int c = 0; c < n; ++c)
-    if (c >= channels) v[c] = Vec<T>{};
-    else if (pixels >= n) v[c] = load(from + c * from_pitch);
-    else v[c] = load_first(from + c * from_pitch, static_cast<int>(pixels));
-  transpose<T>(v);
-#pragma GCC unroll 16
-  for (int l = 0; l < n; ++l)
-    if (l >= pixels) continue;
-    else if (channels >= n) store(to + l * to_pitch, v[l]);
-    else store_first(to + l * to_pitch, static_cast<int>(channels), v[l]);
+  for (int64_t i = 0; i < vectors<T>(rows); ++i)
+    for (int64_t j = 0; j < vectors<T>(columns); ++j) {
+      const int64_t r = first_pixel<T>(i, rows), c = first_pixel<T>(j, columns);
+      const T* block = from + r * from_pitch + c;
+      if (rows >= n && columns >= n) transpose_block(block, from_pitch, n, to + c * to_pitch + r, to_pitch, n);
+      else transpose_block(block, from_pitch, rows - r, to + c * to_pitch + r, to_pitch, columns - c);
+    }
 }
 
 }  // namespace karaffe::KARAFFE_SET

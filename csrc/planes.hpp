@@ -5,7 +5,7 @@
 namespace karaffe::KARAFFE_SET {
 
 // The last K rows of every channel of a group, plane by plane, with the border around them as the padding mode wants
-// it. Rows start aligned, with room for a vector on both sides.
+// it.
 template <class T, int K>
 class RowRing {
  public:
@@ -13,7 +13,7 @@ class RowRing {
       : problem_(p),
         channels_(p.channels),
         pitch_(round_up(p.axis[2].source, lanes<T>) + 2 * margin),
-        data_(p.channels * K * pitch_) {
+        data_(p.channels * K * pitch_ + lanes<T>) {
     if (data_) std::memset(data_.get(), 0, channels_ * K * pitch_ * sizeof(T));
   }
   explicit operator bool() const { return static_cast<bool>(data_); }
@@ -47,8 +47,8 @@ class RowRing {
   }
 
  private:
-  static constexpr int margin = 64 / sizeof(T);
-  static_assert(margin >= lanes<T> && margin >= K / 2);
+  static constexpr int margin = register_bytes == 64 ? 64 / sizeof(T) : 4;
+  static_assert(margin >= K / 2);
 
   void copy_row(T* to, const T* from) const {
     const int64_t width = problem_.axis[2].source;
@@ -60,13 +60,7 @@ class RowRing {
       }
   }
   void copy_pixels(T* to, const T* from) const {
-    const int64_t width = problem_.axis[2].source, pixel_pitch = problem_.groups * channels_;
-    for (int64_t v = 0; v < vectors<T>(width); ++v)
-      for (int64_t c = 0; c < channels_; c += lanes<T>) {
-        const int64_t x = first_pixel<T>(v, width);
-        pixels_to_planes(from + x * pixel_pitch + c, pixel_pitch, width - x, to + c * channel_pitch() + x,
-                         channel_pitch(), channels_ - c);
-      }
+    transpose(from, problem_.groups * channels_, problem_.axis[2].source, to, channel_pitch(), channels_);
   }
   void fill_border(T* row) const {
     const int64_t width = problem_.axis[2].source;

@@ -29,13 +29,13 @@ int64_t fold(int64_t p, int64_t size, Border border) {
   return std::min(folded, period - folded);
 }
 
-int specialised_factor(const Problem& problem) {
+int specialised_factor(const Problem& problem, bool float64) {
   const Axis &depth = problem.axis[0], &height = problem.axis[1], &width = problem.axis[2];
   if (depth.source != 1 || depth.target != 1 || depth.taps != 1) return 0;
   if (height.taps != width.taps || height.dilation != 1 || width.dilation != 1) return 0;
   if (width.taps != 3 && width.taps != 5 && width.taps != 7) return 0;
   const int64_t factor = width.target / width.source;
-  if (factor < 1 || factor > 4) return 0;
+  if (factor < 1 || factor > 4 || (float64 && factor % 2)) return 0;
   if (width.target != factor * width.source || height.target != factor * height.source) return 0;
   if (problem.alignment == Alignment::align_corners && factor != 1) return 0;
   return static_cast<int>(factor);

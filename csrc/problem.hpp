@@ -41,8 +41,9 @@ struct Problem {
 // Where position p on the integer line falls in 0 … size-1, or `outside`.
 int64_t fold(int64_t p, int64_t size, Border border);
 
-// s where a specialised kernel can serve the problem, else 0.
-int specialised_factor(const Problem& problem);
+// s where a specialised kernel can serve the problem, else 0. In float64, which is for checking, only even factors have
+// one.
+int specialised_factor(const Problem& problem, bool float64);
 
 // The index tables of a problem's axes; they live as long as this object.
 class Tables {

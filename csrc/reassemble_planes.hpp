@@ -74,7 +74,7 @@ struct ReassemblePlanes {
     int64_t y;
   };
 
-  // Vectors v0 … v1-1 of a row; channels by blocks of CB, then the rest by smaller ones.
+  // Vectors v0 … v1-1 of a row; channels by blocks of CB, then the rest by blocks of half as many.
   template <int CB>
   void channels(const Row& at, int64_t v0, int64_t v1, int64_t c) const {
     const RowRing<T, K>& ring = at.ring;
@@ -91,7 +91,7 @@ struct ReassemblePlanes {
       }
     }
     if constexpr (CB > 1)
-      if (c < p.channels) channels<CB - 1>(at, v0, v1, c);
+      if (c < p.channels) channels<CB / 2>(at, v0, v1, c);
   }
 
   // `lay_out(at, y, to)` lays the kernels of source row y out.

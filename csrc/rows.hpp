@@ -26,23 +26,4 @@ KARAFFE_INLINE bool for_each_image(const Problem& p, int64_t begin, int64_t end,
   return true;
 }
 
-// Which tap rows of which source rows read row y: (from, tap) with fold(from + tap - K/2) == y. Folding brings no two
-// rows further apart, so `from` is within K/2 of y.
-template <int K>
-struct RowReaders {
-  struct Pair {
-    int64_t from;
-    int tap;
-  };
-  Pair pair[K * K];
-  int count = 0;
-
-  RowReaders(const Problem& p, int64_t y) {
-    const int64_t height = p.axis[1].source;
-    for (int tap = 0; tap < K; ++tap)
-      for (int64_t from = greater(0, y - K / 2); from <= lesser(height - 1, y + K / 2); ++from)
-        if (fold(from + tap - K / 2, height, p.border) == y) pair[count++] = {from, tap};
-  }
-};
-
 }  // namespace karaffe::KARAFFE_SET

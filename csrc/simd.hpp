@@ -41,6 +41,17 @@ KARAFFE_INLINE void store(T* p, Vec<T> v) { *reinterpret_cast<typename VectorTyp
 template <class T>
 KARAFFE_INLINE Vec<T> splat(T x) { return x - Vec<T>{}; }
 
+// n < lanes values, in pieces of a power of two.
+template <class T>
+KARAFFE_INLINE void copy_few(T* to, const T* from, int64_t n) {
+  if constexpr (lanes<T> > 8)
+    if (n & 8) std::memcpy(to, from, 8 * sizeof(T)), to += 8, from += 8;
+  if constexpr (lanes<T> > 4)
+    if (n & 4) std::memcpy(to, from, 4 * sizeof(T)), to += 4, from += 4;
+  if (n & 2) std::memcpy(to, from, 2 * sizeof(T)), to += 2, from += 2;
+  if (n & 1) *to = *from;
+}
+
 // The first n lanes, n < lanes: the others read as zero and are not written.
 template <class T>
 KARAFFE_INLINE Vec<T> load_first(const T* p, int n) {
@@ -48,9 +59,9 @@ KARAFFE_INLINE Vec<T> load_first(const T* p, int n) {
   if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
   else return (Vec<T>)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
 #else
-  Vec<T> v = {};
-  for (int l = 0; l < n; ++l) v[l] = p[l];
-  return v;
+  T values[lanes<T>] = {};
+  copy_few(values, p, n);
+  return load(values);
 #endif
 }
 template <class T>
@@ -59,8 +70,16 @@ KARAFFE_INLINE void store_first(T* p, int n, Vec<T> v) {
   if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
   else _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v);
 #else
-  for (int l = 0; l < n; ++l) p[l] = v[l];
+  T values[lanes<T>];
+  store(values, v);
+  copy_few(p, values, n);
 #endif
+}
+
+template <class T>
+KARAFFE_INLINE void copy_values(const T* from, T* to, int64_t count) {
+  for (; count >= lanes<T>; count -= lanes<T>, from += lanes<T>, to += lanes<T>) store(to, load(from));
+  copy_few(to, from, count);
 }
 
 // Lanes by compile-time index: the even or odd ones of (a, b), and a and b interleaved, low or high half.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 import oracle
 from karaffe.ops.backends import cpu, reference_logits
 from karaffe.ops.backends.contractions import FORMULAS
+from karaffe.ops.layout import result_format
 from karaffe.ops.normalize import NORMALIZERS
 from oracle import Case
 
@@ -64,6 +66,21 @@ def agrees(operator: str, case: Case, dtype: torch.dtype, memory_format: torch.m
 
 FORMATS = st.sampled_from((torch.contiguous_format, torch.channels_last))
 DTYPES = st.sampled_from((torch.float32, torch.float64, torch.bfloat16, torch.float16))
+FUSED_DTYPES = st.sampled_from((torch.float32, torch.bfloat16, torch.float16))
+
+
+def with_threads(call: Callable[[], tuple[torch.Tensor, ...]]) -> None:
+    """The results of ``call`` are the same to the bit at every thread count."""
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            results.append(call())
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(map(torch.equal, results[0], other))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -73,23 +90,63 @@ def test_specialised_kernels(operator, case, dtype, memory_format):
     agrees(operator, case, dtype, memory_format)
 
 
-@pytest.mark.parametrize("normalizer", NORMALIZERS)
-@given(case=specialised_cases(), dtype=DTYPES, memory_format=FORMATS)
-@settings(max_examples=25, deadline=None)
-def test_fused_logits(normalizer, case, dtype, memory_format):
+def logits_and_options(case: Case, normalizer: str) -> tuple[torch.Tensor, tuple]:
+    """float64 logits for a case, positive where they are divided by their sum, and the operator's options."""
     factor, kernel = case.targets[0] // case.sizes[0], list(case.kernel_size)
     channels = case.groups * kernel[0] ** 2 * factor**2
     generator = torch.Generator().manual_seed(2)
     logits = 3 * torch.rand(case.batch, channels, *case.sizes, generator=generator, dtype=torch.float64) - 1
-    logits = (logits + 2 if normalizer == "sum" else logits).to(dtype).contiguous(memory_format=memory_format)
-    source = case.tensors(dtype)["V"].contiguous(memory_format=memory_format)
     options = (kernel, [factor, factor], case.groups, [1, 1], case.padding_mode, normalizer)
+    return logits + 2 if normalizer == "sum" else logits, options
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+@given(case=specialised_cases(), dtype=FUSED_DTYPES, memory_format=FORMATS)
+@settings(max_examples=25, deadline=None)
+def test_fused_logits(normalizer, case, dtype, memory_format):
+    logits, options = logits_and_options(case, normalizer)
+    logits = logits.to(dtype).contiguous(memory_format=memory_format)
+    source = case.tensors(dtype)["V"].contiguous(memory_format=memory_format)
     wanted = reference_logits.reassemble_logits(FORMULAS, source.double(), logits.double(), *options)
     got = torch.ops.karaffe.fused_logits(source, logits, *options[:3], *options[4:])
     assert got.dtype == dtype
     kept = torch.contiguous_format if source.is_contiguous() else memory_format
     assert got.is_contiguous(memory_format=kept)
     oracle.assert_close(got, wanted, f"{case} {dtype} {memory_format}")
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+@given(case=specialised_cases(), dtype=FUSED_DTYPES, formats=st.tuples(FORMATS, FORMATS, FORMATS))
+@settings(max_examples=25, deadline=None)
+def test_fused_logits_backward(normalizer, case, dtype, formats):
+    """Both gradients against the float64 formula; each tensor in a layout of its own, each gradient in its tensor's."""
+    logits, options = logits_and_options(case, normalizer)
+    tensors = case.tensors(dtype)
+    given_tensors = (tensors["Q"], tensors["V"], logits.to(dtype))
+    grad, source, logits = (t.contiguous(memory_format=f) for t, f in zip(given_tensors, formats, strict=True))
+    exact = (t.double() for t in (grad, source, logits))
+    wanted = reference_logits.reassemble_logits_backward(FORMULAS, *exact, *options)
+    got = torch.ops.karaffe.fused_logits_backward(grad, source, logits, *options[:3], *options[4:])
+    for name, ours, exactly, of in zip(("input", "logits"), got, wanted, (source, logits), strict=True):
+        assert ours.dtype == dtype
+        assert ours.is_contiguous(memory_format=result_format(of)), name
+        oracle.assert_close(ours, exactly, f"gradient by {name}, {case} {dtype} {formats}")
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_bits_of_the_fused_kernels_do_not_depend_on_threads(memory_format):
+    case = Case((17, 23), (34, 46), (5, 5), channels=37, padding_mode="replicate")
+    logits, options = logits_and_options(case, "softmax")
+    tensors = (case.tensors()["Q"], case.tensors()["V"], logits)
+    grad, source, logits = (t.float().contiguous(memory_format=memory_format) for t in tensors)
+    options = (*options[:3], *options[4:])
+    operators = torch.ops.karaffe
+    with_threads(
+        lambda: (
+            operators.fused_logits(source, logits, *options),
+            *operators.fused_logits_backward(grad, source, logits, *options),
+        )
+    )
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -115,16 +172,7 @@ def test_bits_do_not_depend_on_threads(operator, memory_format, targets):
     case = Case((17, 23), targets, (5, 5), channels=37, padding_mode="replicate")
     tensors = case.tensors(torch.float32)
     arguments = case.arguments(operator, {k: t.contiguous(memory_format=memory_format) for k, t in tensors.items()})
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for threads in (1, 2, 3, 7):
-            torch.set_num_threads(threads)
-            results.append(native(operator)(*arguments))
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        assert torch.equal(results[0], other)
+    with_threads(lambda: (native(operator)(*arguments),))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -184,6 +232,7 @@ def test_every_instruction_set(instruction_set):
         "import test_native as t\n"
         "for normalizer in t.NORMALIZERS:\n"
         "    t.test_fused_logits(normalizer)\n"
+        "    t.test_fused_logits_backward(normalizer)\n"
         "for operator in t.OPERATORS:\n"
         "    t.test_specialised_kernels(operator)\n"
         "    t.test_general_kernels(operator)\n"

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,41 +48,50 @@ def _try_to_load() -> str | None:
 def fused_logits_serves(
     input: Tensor, kernel_size: Sequence[int], scale_factor: Sequence[int], dilation: Sequence[int], padding_mode: str
 ) -> bool:
-    """Whether the fused kernel computes this: two axes, square kernels of 3, 5 or 7, one factor up to 4, no mask."""
-    square = len(set(kernel_size)) == len(set(scale_factor)) == 1
-    fits = kernel_size[0] in (3, 5, 7) and 1 <= scale_factor[0] <= 4 and set(dilation) <= {1}
-    return input.dim() == 4 and square and fits and padding_mode != "mask"
+    """Whether the fused kernels compute this: two axes, square kernels of 3, 5 or 7, one factor up to 4, no mask, and
+    not float64, which is for checking."""
+    if input.dim() != 4 or input.dtype == torch.float64 or padding_mode == "mask":
+        return False
+    (k, k2), (s, s2) = kernel_size, scale_factor
+    return k == k2 and s == s2 and k in (3, 5, 7) and 1 <= s <= 4 and all(d == 1 for d in dilation)
 
 
 def _register_fused_logits() -> None:
-    """``reassemble_logits`` on the CPU: the fused kernel where it serves, else the formula of native operators."""
+    """``reassemble_logits`` and its backward on the CPU: fused kernels where they serve, else the formulas of native
+    operators."""
     from karaffe.ops import fused
     from karaffe.ops.backends import reference_logits
 
+    arguments = "Tensor input, Tensor logits, int[] kernel_size, int[] scale_factor, int groups, "
+    options = "str padding_mode, str normalizer"
     dispatch.define(
         (
-            "fused_logits(Tensor input, Tensor logits, int[] kernel_size, int[] scale_factor, int groups, "
-            "str padding_mode, str normalizer) -> Tensor",
+            f"fused_logits({arguments}{options}) -> Tensor",
+            f"fused_logits_backward(Tensor grad, {arguments}{options}) -> (Tensor, Tensor)",
         )
     )
-    native = torch.ops.karaffe.fused_logits.default
-    formula = functools.partial(reference_logits.reassemble_logits, fused.OPERATORS)
+    names = torch.ops.karaffe
 
-    def kernel(
-        input: Tensor,
-        logits: Tensor,
-        kernel_size: Sequence[int],
-        scale_factor: Sequence[int],
-        groups: int = 1,
-        dilation: Sequence[int] = (),
-        padding_mode: str = "zeros",
-        normalizer: str = "softmax",
-    ) -> Tensor:
-        if fused_logits_serves(input, kernel_size, scale_factor, dilation, padding_mode):
-            return cast(Tensor, native(input, logits, kernel_size, scale_factor, groups, padding_mode, normalizer))
-        return formula(input, logits, kernel_size, scale_factor, groups, dilation, padding_mode, normalizer)
+    def register(op: dispatch.Operator, tensors: int, native: Callable[..., Any], formula: Callable[..., Any]) -> None:
+        complete = dispatch.completed(op)
 
-    dispatch.library.impl("reassemble_logits", kernel, "CPU")
+        def kernel(*arguments: Any) -> Any:
+            arguments = complete(arguments)
+            *_, input, _ = of = arguments[:tensors]
+            kernel_size, scale_factor, groups, dilation, padding_mode, normalizer = arguments[tensors:]
+            if fused_logits_serves(input, kernel_size, scale_factor, dilation, padding_mode):
+                return native(*of, kernel_size, scale_factor, groups, padding_mode, normalizer)
+            return formula(fused.OPERATORS, *arguments)
+
+        dispatch.library.impl(op._schema.name.split("::")[1], kernel, "CPU")
+
+    register(fused.REASSEMBLE_LOGITS, 2, names.fused_logits.default, reference_logits.reassemble_logits)
+    register(
+        fused.REASSEMBLE_LOGITS_BACKWARD,
+        3,
+        names.fused_logits_backward.default,
+        reference_logits.reassemble_logits_backward,
+    )
 
 
 def load() -> None:
