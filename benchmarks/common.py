@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved rounds, the machine's own bounds, results as JSON and Markdown.
+"""What the benchmarks share: the machine's own bounds, results as JSON and Markdown.
 
 The rules they keep are in README.md beside this file.
 """
@@ -9,60 +9,18 @@ import json
 import os
 import platform
 import re
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from karaffe.evaluation.speed import Call, Times
+
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 sys.path.insert(0, str(ROOT / "tests"))  # the oracle and its cases
-
-Call = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Times:
-    """Milliseconds a call, one entry a round."""
-
-    rounds: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.rounds)
-
-    @property
-    def quartiles(self) -> tuple[float, float]:
-        low, _, high = statistics.quantiles(self.rounds, n=4)
-        return low, high
-
-    def over(self, other: Times) -> float:
-        """Median of the rounds' ratios ``self / other``: what slows a whole round cancels."""
-        return statistics.median(a / b for a, b in zip(self.rounds, other.rounds, strict=True))
-
-
-def interleave(calls: dict[str, Call], rounds: int, seconds: float = 0.01) -> dict[str, Times]:
-    """Time every call once a round, each for about ``seconds``, after one call to warm up."""
-    repeats = {}
-    for name, call in calls.items():
-        call()
-        start = time.perf_counter()
-        call()
-        repeats[name] = max(1, min(200, int(seconds / (time.perf_counter() - start))))
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
-                call()
-            times[name].append((time.perf_counter() - start) / repeats[name] * 1e3)
-    return {name: Times(tuple(t)) for name, t in times.items()}
-
 
 GEMM_SIZE = 1024
 COPY_VALUES = 1 << 22

@@ -3,58 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from common import Call, Times, bound, bound_calls, interleave, machine, write_results
+from common import bound, bound_calls, machine, results_path, write_results
 from torch import Tensor
 
 from karaffe import ops
+from karaffe.evaluation.speed import Call, Times, enlarged_unfold_copy, interleave, shifted_slices, unfold_copy
 from karaffe.ops.backends import cpu
 from oracle import Case, check
 
 SHAPES = ((1, 256, 64, 64), (2, 256, 32, 32), (1, 64, 128, 128), (8, 64, 24, 24), (1, 32, 512, 512), (1, 3, 512, 512))
 COPY_AT_MOST = 1 << 26  # values of the copy's unfolded map; beyond, it is left out
 KERNEL, FACTOR = 5, 2
+LAYOUTS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
+PASSES = {"forward": 1, "correlate": 1, "scatter": 1, "forward + backward": 3}  # contractions in each
 
-
-def copy(x: Tensor, kernels: Tensor) -> Tensor:
-    """The usual pure-PyTorch copy: unfold, multiply, sum, at source resolution."""
-    n, c, h, w = x.shape
-    unfolded = F.unfold(x, KERNEL, padding=KERNEL // 2).view(n, c, KERNEL**2, h, 1, w, 1)
-    weighted = unfolded * kernels.view(n, 1, KERNEL**2, h, FACTOR, w, FACTOR)
-    return weighted.sum(2).reshape(n, c, FACTOR * h, FACTOR * w)
-
-
-def copy_enlarged(x: Tensor, kernels: Tensor) -> Tensor:
-    """The other common one, which enlarges the unfolded map before it multiplies."""
-    n, c, h, w = x.shape
-    unfolded = F.unfold(x, KERNEL, padding=KERNEL // 2).view(n, c * KERNEL**2, h, w)
-    enlarged = F.interpolate(unfolded, scale_factor=FACTOR, mode="nearest")
-    return (enlarged.view(n, c, KERNEL**2, FACTOR * h, FACTOR * w) * kernels.unsqueeze(1)).sum(2)
-
-
-def shifted_slices(x: Tensor, kernels: Tensor) -> Tensor:
-    """k² shifted slices of the padded map, each multiplied and added."""
-    n, c, h, w = x.shape
-    padded = F.pad(x, (KERNEL // 2,) * 4)
-    by_tap = kernels.view(n, KERNEL**2, 1, h, FACTOR, w, FACTOR)
-    out = torch.zeros(n, c, h, FACTOR, w, FACTOR)
-    for t in range(KERNEL**2):
-        i, j = divmod(t, KERNEL)
-        out = out + padded[:, :, i : i + h, j : j + w].reshape(n, c, h, 1, w, 1) * by_tap[:, t]
-    return out.reshape(n, c, FACTOR * h, FACTOR * w)
-
-
-def ours(x: Tensor, kernels: Tensor) -> Tensor:
-    return ops.reassemble(x, kernels, KERNEL)
-
-
-def last(t: Tensor) -> Tensor:
-    return t.contiguous(memory_format=torch.channels_last)
+ours = partial(ops.reassemble, kernel_size=KERNEL)
+copy = partial(unfold_copy, k=KERNEL, s=FACTOR)
+copy_enlarged = partial(enlarged_unfold_copy, k=KERNEL, s=FACTOR)
+slices = partial(shifted_slices, k=KERNEL, s=FACTOR)
 
 
 def no_grad(function: Callable[..., Tensor], *tensors: Tensor) -> Call:
@@ -84,12 +58,12 @@ class Row:
     share_of_bound: float | None
 
 
-def gate(shapes: tuple[tuple[int, ...], ...]) -> None:
+def gate(shapes: list[tuple[int, ...]]) -> None:
     """Compare what is going to be timed with the reference, in output and gradients."""
     for n, c, h, w in shapes:
         channels = min(c, 32) if h * w > 1 << 16 else c  # the float64 reference of the largest would not fit
         case = Case((h, w), (FACTOR * h, FACTOR * w), (KERNEL, KERNEL), batch=n, channels=channels)
-        for memory_format in (torch.contiguous_format, torch.channels_last):
+        for memory_format in LAYOUTS.values():
             check("reassemble", torch.ops.karaffe.reassemble, [case], torch.float32, memory_format, tolerance=1e-4)
 
 
@@ -98,27 +72,26 @@ def contenders(shape: tuple[int, ...], compiled: Callable[..., Tensor] | None) -
     n, c, h, w = shape
     x, logits = torch.randn(shape), torch.randn(n, KERNEL**2, FACTOR * h, FACTOR * w)
     kernels, grad = logits.softmax(1), torch.randn(n, c, FACTOR * h, FACTOR * w)
-    xl, kl, gl = last(x), last(kernels), last(grad)
     size = (FACTOR * h, FACTOR * w)
-    forward = {
-        "karaffe NCHW": no_grad(ours, x, kernels),
-        "karaffe channels-last": no_grad(ours, xl, kl),
-        "karaffe NCHW bfloat16": no_grad(ours, x.bfloat16(), kernels.bfloat16()),
-        "bilinear NCHW": no_grad(lambda: F.interpolate(x, size, mode="bilinear")),
-        "bilinear channels-last": no_grad(lambda: F.interpolate(xl, size, mode="bilinear")),
-        "nearest NCHW": no_grad(lambda: F.interpolate(x, size, mode="nearest")),
-    }
-    both = {
-        "karaffe NCHW": with_backward(ours, x, kernels, grad),
-        "karaffe channels-last": with_backward(ours, xl, kl, gl),
-    }
+    calls: dict[str, dict[str, Call]] = {pass_: {} for pass_ in PASSES}
+    for layout, memory_format in LAYOUTS.items():
+        for dtype in (torch.float32, torch.bfloat16):
+            name = f"karaffe {layout}" + ("" if dtype == torch.float32 else " bfloat16")
+            v, a, q = (t.to(dtype).contiguous(memory_format=memory_format) for t in (x, kernels, grad))
+            calls["forward"][name] = no_grad(ours, v, a)
+            calls["correlate"][name] = no_grad(partial(ops.correlate, kernel_size=KERNEL), v, q)
+            calls["scatter"][name] = no_grad(partial(ops.scatter, kernel_size=KERNEL, input_size=(h, w)), a, q)
+            calls["forward + backward"][name] = with_backward(ours, v, a, q)
+        bilinear = partial(F.interpolate, size=size, mode="bilinear")
+        calls["forward"][f"bilinear {layout}"] = no_grad(bilinear, x.contiguous(memory_format=memory_format))
+    calls["forward"]["nearest NCHW"] = no_grad(partial(F.interpolate, size=size, mode="nearest"), x)
     if n * c * KERNEL**2 * h * w <= COPY_AT_MOST:
-        forward["copy"] = no_grad(copy, x, kernels)
-        forward["copy, enlarged first"] = no_grad(copy_enlarged, x, kernels)
-        both["copy"] = with_backward(copy, x, kernels, grad)
+        calls["forward"]["copy"] = no_grad(copy, x, kernels)
+        calls["forward"]["copy, enlarged first"] = no_grad(copy_enlarged, x, kernels)
+        calls["forward + backward"]["copy"] = with_backward(copy, x, kernels, grad)
         if compiled is not None:
-            forward["shifted slices, torch.compile"] = no_grad(compiled, x, kernels)
-    return {"forward": forward, "forward + backward": both}
+            calls["forward"]["shifted slices, torch.compile"] = no_grad(compiled, x, kernels)
+    return calls
 
 
 REFERENCES = (
@@ -127,6 +100,7 @@ REFERENCES = (
     "shifted slices, torch.compile",
     "bilinear NCHW",
     "bilinear channels-last",
+    "karaffe NCHW",
 )
 
 
@@ -138,8 +112,7 @@ def measure(shape: tuple[int, ...], threads: int, rounds: int, compiled: Callabl
     rows = []
     for pass_, calls in contenders(shape, compiled).items():
         times = interleave(calls | bound_calls(), rounds)
-        passes = 1 if pass_ == "forward" else 3
-        limit = bound(times, passes * products, passes * moved)
+        limit = bound(times, PASSES[pass_] * products, PASSES[pass_] * moved)
         for name in calls:
             ratios = {r: times[r].over(times[name]) for r in REFERENCES if r in calls and r != name}
             ours_here = name.startswith("karaffe") and "bfloat16" not in name
@@ -179,27 +152,41 @@ def report(rows: list[Row], who: dict[str, str]) -> str:
     parts = ["# Reassembly\n", f"Kernel size {KERNEL}, factor {FACTOR}, float32 unless said.\n"]
     parts += ["".join(f"- {k}: {v}\n" for k, v in who.items())]
     for threads in sorted({row.threads for row in rows}):
-        parts += [table(rows, threads, pass_) for pass_ in ("forward", "forward + backward")]
+        parts += [table(rows, threads, pass_) for pass_ in PASSES]
     return "\n".join(parts)
+
+
+def kept(who: dict[str, str], measured: list[Row]) -> list[Row]:
+    """The rows of an earlier run on the same machine and commit that this run did not measure again."""
+    path = results_path("reassemble", who)
+    before = json.loads(path.read_text()) if path.exists() else {"machine": {}}
+    if any(before["machine"].get(key) != who[key] for key in ("processor", "commit", "torch", "instruction set")):
+        return []
+    again = {(row.shape, row.threads) for row in measured}
+    rows = [
+        Row(**{**row, "shape": tuple(row["shape"]), "quartiles": tuple(row["quartiles"])}) for row in before["rows"]
+    ]
+    return [row for row in rows if (row.shape, row.threads) not in again]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
-    parser.add_argument("--shapes", type=int, default=len(SHAPES), help="how many of the shapes, from the first")
+    parser.add_argument("--shapes", type=int, nargs="+", default=range(len(SHAPES)), help="which, by number from 0")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     options = parser.parse_args()
-    shapes = SHAPES[: options.shapes]
+    shapes = [SHAPES[number] for number in options.shapes]
     who = machine() | {"instruction set": cpu.simd() or f"none: {cpu.why_not()}"}
     gate(shapes)
-    compiled = None if options.no_compile else torch.compile(shifted_slices, dynamic=False)
+    compiled = None if options.no_compile else torch.compile(slices, dynamic=False)
     rows = []
     for threads in options.threads:
         for shape in shapes:
             rows += measure(shape, threads, options.rounds, compiled)
-        for pass_ in ("forward", "forward + backward"):
+        for pass_ in PASSES:
             print(table(rows, threads, pass_), flush=True)
+    rows = sorted(kept(who, rows) + rows, key=lambda row: (row.threads, SHAPES.index(row.shape)))
     print(write_results("reassemble", {"machine": who, "rows": [asdict(row) for row in rows]}, report(rows, who)))
 
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Times, machine, results_path, write_results
+from common import machine, results_path, write_results
 from plain_upsamplers import RESAMPLINGS, plain_module
 from torch import Tensor
 
+from karaffe.evaluation.speed import Times
 from karaffe.upsamplers import MaxUnpool, Upsampler, create_upsampler, describe_upsampler, list_upsamplers
 
 SHAPES = ((1, 256, 64, 64), (1, 64, 128, 128))

@@ -1,0 +1,218 @@
+"""What does a CARAFE module cost: beside its own convolutions, in calls, with two threads, in memory? See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+
+import torch
+import torch.nn.functional as F
+from common import bound_calls, machine, write_results
+from torch import Tensor, nn
+
+import karaffe
+from karaffe import ops
+from karaffe.evaluation.speed import Call, Times, interleave
+from karaffe.ops.backends import cpu
+
+CHANNELS, SIZE = 256, 64
+SMALL = (1, 16, 8, 8)
+
+
+def inference(function: object, *tensors: Tensor) -> Call:
+    def call() -> Tensor:
+        with torch.inference_mode():
+            return function(*tensors)
+
+    return call
+
+
+def training(module: nn.Module, x: Tensor) -> Call:
+    x = x.detach().requires_grad_()
+
+    def call() -> None:
+        out = module(x)
+        torch.autograd.grad(out, (x, *module.parameters()), torch.ones_like(out))
+
+    return call
+
+
+class Convolutions(nn.Module):
+    """The two convolutions of a CARAFE module, alone."""
+
+    def __init__(self, of: karaffe.CARAFE) -> None:
+        super().__init__()
+        self.compressor, self.encoder = of.channel_compressor, of.content_encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoder(self.compressor(x))
+
+
+def upsamplers() -> dict[str, nn.Module]:
+    module = karaffe.CARAFE(CHANNELS)
+    sub_pixel = nn.Sequential(nn.Conv2d(CHANNELS, 4 * CHANNELS, 3, padding=1), nn.PixelShuffle(2))
+    return {
+        "CARAFE": module,
+        "its two convolutions alone": Convolutions(module),
+        "ConvTranspose2d(256, 256, 4, 2, 1)": nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, 2, 1),
+        "3x3 sub-pixel convolution": sub_pixel,
+    }
+
+
+def module_times(rounds: int, memory_format: torch.memory_format, with_training: bool) -> dict[str, Times]:
+    x = torch.randn(1, CHANNELS, SIZE, SIZE).contiguous(memory_format=memory_format)
+    modules = {name: m.to(memory_format=memory_format) for name, m in upsamplers().items()}
+    if with_training:
+        return interleave({name: training(m, x) for name, m in modules.items()}, rounds)
+    return interleave({name: inference(m.eval(), x) for name, m in modules.items()}, rounds)
+
+
+def overhead_times(rounds: int) -> dict[str, Times]:
+    """Calls on tensors so small that nothing but the call is measured."""
+    x, kernels = torch.randn(SMALL), torch.randn(1, 25, 16, 16).softmax(1)
+    logits = torch.randn(1, 100, 8, 8)
+    return interleave(
+        {
+            "F.interpolate bilinear": inference(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), x),
+            "F.interpolate nearest": inference(lambda x: F.interpolate(x, scale_factor=2), x),
+            "reassemble": inference(lambda *t: ops.reassemble(*t, 5), x, kernels),
+            "reassemble_logits": inference(lambda *t: ops.reassemble_logits(*t, 5), x, logits),
+        },
+        rounds,
+    )
+
+
+def alternating_times(rounds: int, threads: int) -> dict[str, Times]:
+    """A torch convolution and reassembly by turns, as in a network, and the convolution alone."""
+    torch.set_num_threads(threads)
+    x, logits = torch.randn(1, CHANNELS, SIZE, SIZE), torch.randn(1, 100, SIZE, SIZE)
+    convolution = nn.Conv2d(CHANNELS, 64, 1)
+
+    def both(x: Tensor) -> Tensor:
+        convolution(x)
+        return ops.reassemble_logits(x, logits, 5)
+
+    return interleave({"both": inference(both, x), "convolution": inference(convolution, x)} | bound_calls(), rounds)
+
+
+PEAK = """
+import sys, torch, karaffe
+from karaffe import ops
+torch.set_num_threads(1)
+def peak(): return int(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1]) * 1024
+def reset(): open('/proc/self/clear_refs', 'w').write('5')
+n, c, h, w = {shape}
+def tensors():
+    return torch.randn(n, c, h, w), torch.randn(n, 100, h, w)
+def run(x, logits):
+    {body}
+run(torch.randn(1, c, 8, 8), torch.randn(1, 100, 8, 8))
+reset(); before = peak()
+run(*tensors())
+print(peak() - before)
+"""
+FORWARD = "with torch.inference_mode(): return ops.reassemble_logits(x, logits, 5)"
+BACKWARD = (
+    "out = ops.reassemble_logits(x.requires_grad_(), logits.requires_grad_(), 5); "
+    "return torch.autograd.grad(out, (x, logits), torch.ones_like(out))"
+)
+
+
+def peak_bytes(shape: tuple[int, ...], body: str) -> int:
+    """How far the memory of a fresh process rises over a call and its tensors."""
+    code = PEAK.format(shape=shape, body=body)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def peak_rows() -> list[dict]:
+    rows = []
+    for shape in ((1, 256, 128, 128), (1, 64, 256, 256)):
+        n, c, h, w = shape
+        given, result = 4 * n * h * w * (c + 100), 4 * n * h * w * 4 * c
+        for name, body, needed in (
+            ("forward", FORWARD, given + result),
+            ("training", BACKWARD, 2 * given + 2 * result),
+        ):
+            rows.append({"shape": shape, "pass": name, "peak": peak_bytes(shape, body), "tensors": needed})
+    return rows
+
+
+def ratio_table(title: str, times: dict[str, Times], reference: str) -> str:
+    lines = [f"### {title}\n", f"| | ms (quartiles) | time / {reference} |", "|---|---|---|"]
+    for name, each in times.items():
+        low, high = each.quartiles
+        lines.append(f"| {name} | {each.median:.4g} ({low:.4g} to {high:.4g}) | {each.over(times[reference]):.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def threads_table(by_threads: dict[int, dict[str, Times]]) -> str:
+    lines = [
+        "### A torch convolution and reassembly by turns\n",
+        "| threads | both, ms | convolution, ms | reassembly, ms | its efficiency | the matrix product's |",
+        "|---|---|---|---|---|---|",
+    ]
+    alone = {}
+    for threads, times in by_threads.items():
+        rest = times["both"].median - times["convolution"].median
+        alone[threads] = (rest, times["sgemm"].median)
+        ours, product = (alone[1][i] / (threads * alone[threads][i]) for i in (0, 1))
+        lines.append(
+            f"| {threads} | {times['both'].median:.3g} | {times['convolution'].median:.3g} | {rest:.3g} "
+            f"| {ours:.0%} | {product:.0%} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def peak_table(rows: list[dict]) -> str:
+    lines = [
+        "### Peak memory of reassemble_logits, float32, kernel 5, x2\n",
+        "Over what the process had: in `forward` the tensors are input, logits and result; in `training` these and a "
+        "gradient of each.\n",
+        "| source map | pass | peak, MB | tensors, MB | peak / tensors |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        shape = "×".join(map(str, row["shape"]))
+        peak, tensors = row["peak"] / 1e6, row["tensors"] / 1e6
+        lines.append(f"| {shape} | {row['pass']} | {peak:.1f} | {tensors:.1f} | {peak / tensors:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
+    options = parser.parse_args()
+    who = machine() | {"instruction set": cpu.simd() or f"none: {cpu.why_not()}"}
+    torch.set_num_threads(1)
+    measured = {
+        "module, NCHW": module_times(options.rounds, torch.contiguous_format, False),
+        "module, channels-last": module_times(options.rounds, torch.channels_last, False),
+        "module in training, NCHW": module_times(options.rounds, torch.contiguous_format, True),
+        "calls": overhead_times(options.rounds),
+    }
+    threads = {n: alternating_times(options.rounds, n) for n in options.threads}
+    peaks = peak_rows()
+    own = "its two convolutions alone"
+    text = "\n".join(
+        [
+            "# The CARAFE module\n",
+            f"{CHANNELS} channels, {SIZE}×{SIZE}, x2, float32, one thread unless said.\n",
+            "".join(f"- {k}: {v}\n" for k, v in who.items()),
+            *(ratio_table(title, times, own) for title, times in measured.items() if title != "calls"),
+            ratio_table(f"Calls on {SMALL}", measured["calls"], "F.interpolate bilinear"),
+            threads_table(threads),
+            peak_table(peaks),
+        ]
+    )
+    print(text)
+    tables = {title: {name: t.rounds for name, t in times.items()} for title, times in measured.items()}
+    tables |= {f"{n} threads": {name: t.rounds for name, t in times.items()} for n, times in threads.items()}
+    print(write_results("carafe_module", {"machine": who, "milliseconds": tables, "peaks": peaks}, text))
+
+
+if __name__ == "__main__":
+    main()
