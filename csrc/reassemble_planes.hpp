@@ -1,5 +1,6 @@
 // Reassembly, channels first, s x s targets a source pixel. Row by row: the row's kernels are laid out once as
-// vectors in the order they are used, and serve all channels; the source comes from a ring of K rows.
+// vectors in the order they are used, and serve all channels; the source comes from a ring of rows, into which the next
+// row is read while this one is computed, so that the memory is never waited for all at once.
 #pragma once
 #include "planes.hpp"
 
@@ -22,7 +23,6 @@ struct ReassemblePlanes {
     for (int t = 0; t < K * K; ++t)
       for (int a = 0; a < S; ++a) {
         const T* row = planes + t * target_plane + (S * y + a) * S * width;
-        if (y + 1 < height) prefetch(row + S * S * width, S * width);
         for (int64_t v = 0; v < vectors<T>(width); ++v) {
           Vec<T> phase[S];
           load_targets<S>(row + S * first_pixel<T>(v, width), width, phase);
@@ -40,18 +40,23 @@ struct ReassemblePlanes {
                             int64_t target_plane, int64_t width) {
     Vec<T> acc[phases][CB] = {};
     for (int i = 0; i < K; ++i) {
-      for (int c = i; c < CB; c += K)
-        for (int a = 0; a < phases / S; ++a) prefetch_to_write(to + c * target_plane + a * S * width, S * lanes<T>);
+      for (int c = i; c < CB; c += K)  // of the next channels
+        for (int a = 0; a < phases / S; ++a)
+          prefetch_to_write(to + (c + CB) * target_plane + a * S * width, S * lanes<T>);
 #pragma GCC unroll 8
       for (int j = 0; j < K; ++j, kernel += phases * lanes<T>) {
-        Vec<T> a[phases];
-#pragma GCC unroll 8
-        for (int f = 0; f < phases; ++f) a[f] = load(kernel + f * lanes<T>);
+        Vec<T> v[CB];
 #pragma GCC unroll 8
         for (int c = 0; c < CB; ++c) {
-          const Vec<T> v = load(rows[i] + c * channel_pitch + j);
+          v[c] = load(rows[i] + c * channel_pitch + j);
+          keep(v[c]);
+        }
 #pragma GCC unroll 8
-          for (int f = 0; f < phases; ++f) acc[f][c] += a[f] * v;
+        for (int f = 0; f < phases; ++f) {
+          Vec<T> a = load(kernel + f * lanes<T>);
+          keep(a);
+#pragma GCC unroll 8
+          for (int c = 0; c < CB; ++c) acc[f][c] += a * v[c];
         }
       }
     }
@@ -68,7 +73,7 @@ struct ReassemblePlanes {
 
   // One source row and one image as the blocks see them.
   struct Row {
-    const RowRing<T, K>& ring;
+    RowRing<T, K, K + 1>& ring;
     const T *planes, *kernels;
     T* result;
     int64_t y;
@@ -77,7 +82,7 @@ struct ReassemblePlanes {
   // Vectors v0 … v1-1 of a row; channels by blocks of CB, then the rest by blocks of half as many.
   template <int CB>
   void channels(const Row& at, int64_t v0, int64_t v1, int64_t c) const {
-    const RowRing<T, K>& ring = at.ring;
+    RowRing<T, K, K + 1>& ring = at.ring;
     for (; c + CB <= p.channels; c += CB) {
       ring.foresee(at.planes, at.y + K / 2 + 1, c, CB, v0 * lanes<T>, (v1 - v0) * lanes<T>);
       for (int64_t v = v0; v < v1; ++v) {
@@ -89,6 +94,7 @@ struct ReassemblePlanes {
                     at.result + c * target_plane + (S * at.y + pass * (phases / S)) * S * width + S * x,
                     target_plane, width);
       }
+      if (v1 == vectors<T>(width)) ring.fill(at.planes, at.y + K / 2 + 1, c, CB);
     }
     if constexpr (CB > 1)
       if (c < p.channels) channels<CB / 2>(at, v0, v1, c);
@@ -97,17 +103,16 @@ struct ReassemblePlanes {
   // `lay_out(at, y, to)` lays the kernels of source row y out.
   template <class LayOut>
   bool run_rows(const T* source, T* result, int64_t begin, int64_t end, LayOut lay_out) const {
-    constexpr int64_t tile = 4;  // vectors whose kernels stay in the first cache while all channels pass
+    constexpr int64_t tile = 8;  // vectors whose kernels stay in the caches while all channels pass
     const int64_t count = vectors<T>(width);
     Scratch<T> laid_out(count * vector_kernels);
-    RowRing<T, K> ring(p);
+    RowRing<T, K, K + 1> ring(p);
     if (!laid_out || !ring) return false;
     return for_each_image(p, begin, end, [&](ImageRows at) {
       const T* planes = source + at.first_value(p, p.channels, height * width);
       T* out = result + at.first_value(p, p.channels, target_plane);
-      for (int64_t y = at.first - K / 2; y < at.first + K / 2; ++y) ring.fill(planes, y);
+      for (int64_t y = at.first - K / 2; y <= at.first + K / 2; ++y) ring.fill(planes, y);
       for (int64_t y = at.first; y < at.last; ++y) {
-        ring.fill(planes, y + K / 2);
         lay_out(at, y, laid_out.get());
         const Row row{ring, planes, laid_out.get(), out, y};
         for (int64_t v = 0; v < count; v += tile) channels<channel_block>(row, v, lesser(count, v + tile), 0);

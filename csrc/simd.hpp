@@ -41,6 +41,18 @@ KARAFFE_INLINE void store(T* p, Vec<T> v) { *reinterpret_cast<typename VectorTyp
 template <class T>
 KARAFFE_INLINE Vec<T> splat(T x) { return x - Vec<T>{}; }
 
+// Have v in a register from here on, where the compiler would rather read it from memory again for every use.
+template <class V>
+KARAFFE_INLINE void keep(V& v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__AVX__)
+  asm("" : "+x"(v));
+#else
+  (void)v;
+#endif
+}
+
 // n < lanes values, in pieces of a power of two.
 template <class T>
 KARAFFE_INLINE void copy_few(T* to, const T* from, int64_t n) {
