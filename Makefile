@@ -51,8 +51,9 @@ layers: $(VENV)/test-installed
 docs: $(VENV)/test-installed  ## the documentation, strictly, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q
 
-bench: $(VENV)/test-installed  ## the operator benchmark; leave the machine alone meanwhile
+bench: $(VENV)/test-installed  ## the benchmarks of the operators and the module; leave the machine alone meanwhile
 	$(BIN)/python benchmarks/reassemble.py
+	$(BIN)/python benchmarks/carafe_module.py
 
 # In an environment of one's own whose torch sees a GPU and that has triton, pytest-xdist, hypothesis and numpy.
 GPU_WORKERS ?= 12

@@ -6,10 +6,12 @@ import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from common import bound_calls, machine, write_results
+from super_resolution import replace_figures
 from torch import Tensor, nn
 
 import karaffe
@@ -181,10 +183,18 @@ def peak_table(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def report(measured: dict[str, dict[str, Times]], threads: dict[int, dict[str, Times]], peaks: list[dict]) -> str:
+    own = "its two convolutions alone"
+    parts = [ratio_table(title, times, own) for title, times in measured.items() if title != "calls"]
+    parts.append(ratio_table(f"Calls on {SMALL}", measured["calls"], "F.interpolate bilinear"))
+    return "\n".join([*parts, threads_table(threads), peak_table(peaks)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
+    parser.add_argument("--into", type=Path, help="document to put the tables into, as figures")
     options = parser.parse_args()
     who = machine() | {"instruction set": cpu.simd() or f"none: {cpu.why_not()}"}
     torch.set_num_threads(1)
@@ -196,22 +206,16 @@ def main() -> None:
     }
     threads = {n: alternating_times(options.rounds, n) for n in options.threads}
     peaks = peak_rows()
-    own = "its two convolutions alone"
-    text = "\n".join(
-        [
-            "# The CARAFE module\n",
-            f"{CHANNELS} channels, {SIZE}×{SIZE}, x2, float32, one thread unless said.\n",
-            "".join(f"- {k}: {v}\n" for k, v in who.items()),
-            *(ratio_table(title, times, own) for title, times in measured.items() if title != "calls"),
-            ratio_table(f"Calls on {SMALL}", measured["calls"], "F.interpolate bilinear"),
-            threads_table(threads),
-            peak_table(peaks),
-        ]
-    )
+    terms = f"{CHANNELS} channels, {SIZE}×{SIZE}, x2, float32, one thread unless said.\n"
+    tables = report(measured, threads, peaks)
+    text = "\n".join(["# The CARAFE module\n", terms, "".join(f"- {k}: {v}\n" for k, v in who.items()), tables])
     print(text)
-    tables = {title: {name: t.rounds for name, t in times.items()} for title, times in measured.items()}
-    tables |= {f"{n} threads": {name: t.rounds for name, t in times.items()} for n, times in threads.items()}
-    print(write_results("carafe_module", {"machine": who, "milliseconds": tables, "peaks": peaks}, text))
+    times = {title: {name: t.rounds for name, t in each.items()} for title, each in measured.items()}
+    times |= {f"{n} threads": {name: t.rounds for name, t in each.items()} for n, each in threads.items()}
+    print(write_results("carafe_module", {"machine": who, "milliseconds": times, "peaks": peaks}, text))
+    if options.into:
+        on = f"On one {who['processor']} ({who['instruction set']}), torch {who['torch']}: "
+        replace_figures(options.into, on + terms + "\n" + tables)
 
 
 if __name__ == "__main__":

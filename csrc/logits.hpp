@@ -24,7 +24,7 @@ struct LogitRows {
     return static_cast<int64_t>((f / P * taps + t) * P + f % P) * lanes<T>;
   }
 
-  // Vectors v0 … v1-1 of row y as they are, to[vector][slot]. Planes are read in long runs: they lie a page or more apart.
+  // Vectors v0 … v1-1 of row y as they are, to[vector][slot]. Planes, which lie far apart, are read in long runs.
   template <int P>
   void read(const T* logits, int64_t y, int64_t v0, int64_t v1, T* to) const {
     if (p.channels_last) {

@@ -4,7 +4,7 @@
 
 namespace karaffe::KARAFFE_SET {
 
-// The last `Rows` rows of every channel of a group, plane by plane, with the border around them as the padding mode wants
+// The last `Rows` rows of every channel of a group, plane by plane, with the border around them as the padding mode has
 // it for a window of K.
 template <class T, int K, int Rows = K>
 class RowRing {

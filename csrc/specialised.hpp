@@ -27,7 +27,7 @@ bool with_factor(const Problem& p, Arguments... arguments) {
   }
 }
 
-// Runs Kernel<T, K, S> for the problem's kernel size K and factor S, which is even for float64: see `specialised_factor`.
+// Runs Kernel<T, K, S> for the problem's kernel size K and factor S, which is even for float64 (`specialised_factor`).
 template <class T, template <class, int, int> class Kernel, class... Arguments>
 bool specialised(const Problem& p, Arguments... arguments) {
   if constexpr (sizeof(T) == sizeof(float)) {
