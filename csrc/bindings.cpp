@@ -160,18 +160,41 @@ Tensor run(Problem p, RowKernel<T> Operators<T>::*which, const Tensor& x, const 
   return torch::stable::view(torch::stable::flatten(planes), sizes);  // flattened: plain strides for axes of size 1
 }
 
-// float16 and bfloat16 are computed in float32 and rounded once.
-Tensor run_dtype(const Problem& p, RowKernel<float> Operators<float>::*single,
-                 RowKernel<double> Operators<double>::*dbl, const Tensor& x, const Tensor& y, const Tensor& like,
-                 const Sizes& sizes) {
+// A tensor of bfloat16 or float16 as one side of a kernel's call.
+HalfSide half_side(const Tensor& t, const Problem& p, bool target, bool halo) {
+  const void* data = t.const_data_ptr();
+  return {static_cast<uint16_t*>(const_cast<void*>(data)), t.size(1) / p.groups, target ? p.factor : 1, halo};
+}
+
+void run_halves(const Problem& p, ScalarType dtype, const HalfCall& call) {
+  const HalfKernel run = dtype == ScalarType::BFloat16 ? kernels().bfloat16 : kernels().float16;
+  share(p, work_rows(p, false), [&](int64_t begin, int64_t end) { return run(p, call, begin, end); });
+}
+
+// float16 and bfloat16 are computed in float32 and rounded once: a few rows at a time where a specialised kernel
+// serves, else as whole tensors.
+Tensor run_dtype(Problem p, RowKernel<float> Operators<float>::*single, RowKernel<double> Operators<double>::*dbl,
+                 const Tensor& x, const Tensor& y, const Tensor& like, const Sizes& sizes) {
   const ScalarType dtype = x.scalar_type();
   if (dtype == ScalarType::Float) return run<float>(p, single, x, y, like, sizes);
   if (dtype == ScalarType::Double) return run<double>(p, dbl, x, y, like, sizes);
   STD_TORCH_CHECK(dtype == ScalarType::Half || dtype == ScalarType::BFloat16,
                   "dtype must be float64, float32, bfloat16 or float16");
-  const Tensor wide_x = torch::stable::to(x, ScalarType::Float), wide_y = torch::stable::to(y, ScalarType::Float);
-  const Tensor& wide_like = &like == &x ? wide_x : wide_y;
-  return torch::stable::to(run<float>(p, single, wide_x, wide_y, wide_like, sizes), dtype);
+  p.factor = specialised_factor(p, false);
+  if (!p.factor) {
+    const Tensor wide_x = torch::stable::to(x, ScalarType::Float), wide_y = torch::stable::to(y, ScalarType::Float);
+    const Tensor& wide_like = &like == &x ? wide_x : wide_y;
+    return torch::stable::to(run<float>(p, single, wide_x, wide_y, wide_like, sizes), dtype);
+  }
+  p.channels_last = is_channels_last(like);
+  const MemoryFormat format = format_of(x.dim(), p.channels_last);
+  const Tensor a = torch::stable::contiguous(x, format), b = torch::stable::contiguous(y, format);
+  const Tensor result = allocate(like, sizes, p.channels_last);
+  const bool scatters = single == &Operators<float>::scatter;
+  const HalfSide sides[] = {half_side(a, p, scatters, true), half_side(b, p, true, scatters), HalfSide{},
+                            half_side(result, p, !scatters, false)};
+  run_halves(p, dtype, {{sides[0], sides[1], sides[2], sides[3]}, kernels().operators<float>().*single, nullptr});
+  return result;
 }
 
 Tensor reassemble(const Tensor& input, const Tensor& kernels, Sizes kernel_size, int64_t groups, Sizes dilation,
@@ -242,23 +265,26 @@ Problem describe_logits(const Tensor& input, const Tensor& logits, const Sizes& 
   return p;
 }
 
-// float32 in the layout that the kernels are going to read.
-Tensor prepared(const Tensor& t, bool channels_last) {
-  return torch::stable::contiguous(torch::stable::to(t, ScalarType::Float), format_of(4, channels_last));
-}
-
 Tensor fused_logits(const Tensor& input, const Tensor& logits, Sizes kernel_size, Sizes scale_factor, int64_t groups,
                     std::string padding_mode, std::string normalizer) {
   const Problem p = describe_logits(input, logits, kernel_size, scale_factor, groups, padding_mode, normalizer);
-  const Tensor x = prepared(input, p.channels_last), y = prepared(logits, p.channels_last);
+  const MemoryFormat format = format_of(4, p.channels_last);
+  const Tensor x = torch::stable::contiguous(input, format), y = torch::stable::contiguous(logits, format);
   const Sizes sizes{input.size(0), input.size(1), p.axis[1].target, p.axis[2].target};
   const Tensor result = allocate(x, sizes, p.channels_last);
+  const RowKernel<float> kernel = kernels().logits.reassemble;
+  if (input.scalar_type() != ScalarType::Float) {
+    run_halves(p, input.scalar_type(),
+               {{half_side(x, p, false, true), half_side(y, p, false, false), HalfSide{},
+                 half_side(result, p, true, false)}, kernel, nullptr});
+    return result;
+  }
   const float *source = x.const_data_ptr<float>(), *scores = y.const_data_ptr<float>();
   float* to = result.mutable_data_ptr<float>();
   share(p, work_rows(p, false), [&](int64_t begin, int64_t end) {
-    return kernels().logits.reassemble(p, source, scores, to, begin, end);
+    return kernel(p, source, scores, to, begin, end);
   });
-  return torch::stable::to(result, input.scalar_type());
+  return result;
 }
 
 std::tuple<Tensor, Tensor> fused_logits_backward(const Tensor& grad, const Tensor& input, const Tensor& logits,
@@ -268,21 +294,29 @@ std::tuple<Tensor, Tensor> fused_logits_backward(const Tensor& grad, const Tenso
   const Sizes sizes{input.size(0), input.size(1), p.axis[1].target, p.axis[2].target};
   STD_TORCH_CHECK(sizes_of(grad) == sizes, "grad is not of the result's size");
   STD_TORCH_CHECK(grad.is_cpu() && grad.scalar_type() == input.scalar_type(), "grad must be like input");
-  const Tensor x = prepared(input, p.channels_last), y = prepared(logits, p.channels_last),
-               q = prepared(grad, p.channels_last);
+  const MemoryFormat format = format_of(4, p.channels_last);
+  const Tensor x = torch::stable::contiguous(input, format), y = torch::stable::contiguous(logits, format),
+               q = torch::stable::contiguous(grad, format);
   const Tensor by_input = allocate(x, sizes_of(input), p.channels_last);
   const Tensor by_logits = allocate(x, sizes_of(logits), p.channels_last);
-  const float *source = x.const_data_ptr<float>(), *scores = y.const_data_ptr<float>(),
-              *query = q.const_data_ptr<float>();
-  float *to_input = by_input.mutable_data_ptr<float>(), *to_logits = by_logits.mutable_data_ptr<float>();
-  share(p, work_rows(p, true), [&](int64_t begin, int64_t end) {
-    return kernels().logits.scatter(p, scores, query, to_input, begin, end) &&
-           kernels().logits.correlate(p, source, query, scores, to_logits, begin, end);
-  });
-  const auto like = [](const Tensor& t, const Tensor& of) {
-    return torch::stable::contiguous(torch::stable::to(t, of.scalar_type()), format_of(4, is_channels_last(of)));
-  };
-  return {like(by_input, input), like(by_logits, logits)};
+  const LogitOperators& with_logits = kernels().logits;
+  if (input.scalar_type() != ScalarType::Float) {
+    run_halves(p, input.scalar_type(),
+               {{half_side(y, p, false, true), half_side(q, p, true, true), HalfSide{},
+                 half_side(by_input, p, false, false)}, with_logits.scatter, nullptr});
+    run_halves(p, input.scalar_type(),
+               {{half_side(x, p, false, true), half_side(q, p, true, false), half_side(y, p, false, false),
+                 half_side(by_logits, p, false, false)}, nullptr, with_logits.correlate});
+  } else {
+    const float *source = x.const_data_ptr<float>(), *scores = y.const_data_ptr<float>(),
+                *query = q.const_data_ptr<float>();
+    float *to_input = by_input.mutable_data_ptr<float>(), *to_logits = by_logits.mutable_data_ptr<float>();
+    share(p, work_rows(p, true), [&](int64_t begin, int64_t end) {
+      return with_logits.scatter(p, scores, query, to_input, begin, end) &&
+             with_logits.correlate(p, source, query, scores, to_logits, begin, end);
+    });
+  }
+  return {by_input, torch::stable::contiguous(by_logits, format_of(4, is_channels_last(logits)))};
 }
 
 }  // namespace

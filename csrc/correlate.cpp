@@ -15,11 +15,12 @@ struct LogitCorrelate : CorrelateRows<T, K, S> {
     Scratch<T> kernels(this->tile * rows.vector_kernels);
     if (!kernels) return false;
     return this->run_rows(source, query, begin, end, [&](const ImageRows& at, Tile tile, T* sums) {
+      T* to = result + at.first_value(this->p, rows.channels, rows.width * rows.height);
       rows.template read<S * S>(rows.of(logits, at), tile.y, tile.first, tile.last, kernels.get());
       for (int64_t v = 0; v < tile.last - tile.first; ++v)
         for (int f = 0; f < S * S; ++f)
           rows.pull_back(kernels.get() + v * rows.vector_kernels, sums + v * rows.vector_kernels, f);
-      rows.write(sums, tile.y, tile.first, tile.last, result + at.first_value(this->p, rows.channels, rows.width * rows.height));
+      rows.write(sums, tile.y, tile.first, tile.last, to);
     });
   }
 };

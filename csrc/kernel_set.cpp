@@ -1,4 +1,5 @@
 // The table of one instruction set.
+#include "halves.hpp"
 #include "specialised.hpp"
 
 namespace karaffe::KARAFFE_SET {
@@ -8,7 +9,9 @@ const KernelSet& kernel_set() {
       KARAFFE_SET_NAME,
       {reassemble<float>, correlate<float>, scatter<float>},
       {reassemble<double>, correlate<double>, scatter<double>},
-      {reassemble_logits, scatter_logits, correlate_logits}};
+      {reassemble_logits, scatter_logits, correlate_logits},
+      run_halves<true>,
+      run_halves<false>};
   return set;
 }
 

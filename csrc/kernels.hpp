@@ -8,6 +8,8 @@ namespace karaffe {
 // holds does not depend on how rows are shared out, so neither do the bits.
 template <class T>
 using RowKernel = bool (*)(const Problem&, const T* x, const T* y, T* result, int64_t begin, int64_t end);
+using RowKernelOfThree = bool (*)(const Problem&, const float* x, const float* y, const float* z, float* result,
+                                  int64_t begin, int64_t end);
 
 template <class T>
 struct Operators {
@@ -20,16 +22,29 @@ struct Operators {
 struct LogitOperators {
   RowKernel<float> reassemble;  // x: source, y: logits, result: target side
   RowKernel<float> scatter;     // x: logits, y: target side, result: source
-  // z: logits, result: the gradient by them
-  bool (*correlate)(const Problem&, const float* x, const float* y, const float* z, float* result, int64_t begin,
-                    int64_t end);
+  RowKernelOfThree correlate;   // x: source, y: target side, z: logits, result: the gradient by them
 };
+
+// A tensor of bfloat16 or float16 as a specialised kernel in float32 uses it.
+struct HalfSide {
+  uint16_t* data = nullptr;
+  int64_t channels = 0;  // of a group
+  int64_t factor = 1;    // pixels an axis for each source pixel
+  bool halo = false;     // rows in reach are read, too
+};
+struct HalfCall {
+  HalfSide side[4];  // x, y, z, result
+  RowKernel<float> two = nullptr;
+  RowKernelOfThree three = nullptr;
+};
+using HalfKernel = bool (*)(const Problem&, const HalfCall&, int64_t begin, int64_t end);
 
 struct KernelSet {
   const char* name;
   Operators<float> single;
   Operators<double> dbl;
   LogitOperators logits;
+  HalfKernel bfloat16, float16;
   template <class T>
   const Operators<T>& operators() const;
 };

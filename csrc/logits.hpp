@@ -16,7 +16,9 @@ struct LogitRows {
   int64_t image_vectors = vectors<T>(width), pixels_in_vector = lesser(width, lanes<T>);
 
   // The logits of an image and group.
-  const T* of(const T* logits, const ImageRows& at) const { return logits + at.first_value(p, channels, width * height); }
+  const T* of(const T* logits, const ImageRows& at) const {
+    return logits + at.first_value(p, channels, width * height);
+  }
 
   // Where tap t of phase f lies among the kernels of one vector of pixels, phases in passes of P.
   template <int P>

@@ -106,7 +106,9 @@ struct Shuffle {
   }
 
   // Within every 128-bit block: the low or high halves of a and b, G values of each in turn.
-  static constexpr int interleaved(int i, int g) { return i / block * block + i % block / g / 2 * g + i % g + i / g % 2 * n; }
+  static constexpr int interleaved(int i, int g) {
+    return i / block * block + i % block / g / 2 * g + i % g + i / g % 2 * n;
+  }
   template <int G>
   static KARAFFE_INLINE Vec<T> block_low(Vec<T> a, Vec<T> b) {
     return __builtin_shufflevector(a, b, interleaved(I, G)...);
