@@ -159,6 +159,29 @@ def test_general_kernels(operator, case, dtype):
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("padding_mode", ["zeros", "replicate", "reflect"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_halves_over_several_runs_of_rows(operator, padding_mode, memory_format):
+    """Large enough that bfloat16 and float16 are widened some rows at a time, with an image in several parts."""
+    geometry = {"kernel_size": (7, 7), "channels": 4, "groups": 2, "batch": 1, "padding_mode": padding_mode}
+    case = Case((23, 40), (92, 160), **geometry)
+    for dtype in (torch.bfloat16, torch.float16):
+        agrees(operator, case, dtype, memory_format)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_halves_are_converted_as_torch_converts_them(dtype):
+    """Every value there is, kept by a kernel of one, and rounded from its product with a number."""
+    values = torch.arange(1 << 16).to(torch.int32).to(torch.int16).view(dtype).reshape(1, -1, 1, 1)
+    for factor in (1.0, 0.3337, 3.1e-3):
+        kernels = torch.zeros(1, 9, 1, 1, dtype=dtype)
+        kernels[:, 4] = factor
+        wanted = (values.float() * kernels[:, 4:5].float()).to(dtype)
+        got = native("reassemble")(values, kernels, [3, 3])
+        torch.testing.assert_close(got, wanted, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_gradients(operator, memory_format):
     flat = [case for case in oracle.FIXED if len(case.sizes) == 2]
@@ -233,6 +256,8 @@ def test_every_instruction_set(instruction_set):
         "for normalizer in t.NORMALIZERS:\n"
         "    t.test_fused_logits(normalizer)\n"
         "    t.test_fused_logits_backward(normalizer)\n"
+        "t.test_halves_are_converted_as_torch_converts_them(torch.bfloat16)\n"
+        "t.test_halves_are_converted_as_torch_converts_them(torch.float16)\n"
         "for operator in t.OPERATORS:\n"
         "    t.test_specialised_kernels(operator)\n"
         "    t.test_general_kernels(operator)\n"
