@@ -76,8 +76,8 @@ def main() -> None:
     """Print the table, or put it into a document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", type=Path)
-    parser.add_argument("--models", nargs="+", default=["bicubic", "lanczos", "sharp"])
-    parser.add_argument("--scales", nargs="+", type=int, default=[2, 4])
+    parser.add_argument("--models", nargs="+", default=["bicubic", "lanczos", "sharp", "faithful"])
+    parser.add_argument("--scales", nargs="+", type=int, default=[2, 3, 4])
     parser.add_argument("--into", type=Path, help="document to put the table into")
     arguments = parser.parse_args()
     text = table(arguments.sets, arguments.scales, arguments.models)

@@ -44,7 +44,7 @@ def options() -> None:
 def sr(
     references: Annotated[list[Path], typer.Argument(help="The originals: files, or folders of files.")],
     scale: Annotated[int, typer.Option(min=1, help="Factor.")] = 4,
-    models: Annotated[str, typer.Option(help="Names that `karaffe models` lists, with commas.")] = "lanczos,sharp",
+    models: Annotated[str, typer.Option(help="Names, or .safetensors files, with commas.")] = "lanczos,sharp",
     reduced: Annotated[Path | None, typer.Option(help="Folder of the reduced pictures (default: made here).")] = None,
     images: Annotated[list[str] | None, typer.Option(help="LABEL=FOLDER of pictures another tool made.")] = None,
     protocols: Annotated[str, typer.Option(help="How to measure, with commas; the first is the main one.")] = "papers",

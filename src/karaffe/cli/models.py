@@ -13,10 +13,11 @@ from karaffe.models import ModelInfo, describe_model, list_models
 def models(
     name: Annotated[str, typer.Argument(help="A name, or a pattern such as 's*'.")] = "*",
     scale: Annotated[int, typer.Option(min=1, help="Factor that cost is stated for.")] = 2,
+    all: Annotated[bool, typer.Option("--all", help="Also those that have no weights and can be trained.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the networks and interpolations that enlarge pictures: scales, cost, source and licence."""
-    found = [describe_model(known) for known in list_models(name)] or [describe_model(name)]
+    found = [describe_model(known) for known in list_models(name, pretrained=not all)] or [describe_model(name)]
     if as_json:
         print_json([_facts(info, scale) for info in found])
         return
@@ -29,7 +30,7 @@ def models(
         macs = _macs(info, scale)
         rows.add_row(
             info.name,
-            ", ".join(f"x{s}" for s in info.scales) if info.scales else "any",
+            _scales(info),
             count(info.parameters),
             count(macs) if macs is not None else "-",
             info.summary,
@@ -39,15 +40,21 @@ def models(
     console.print(rows, highlight=False)
 
 
+def _scales(info: ModelInfo) -> str:
+    if info.scales is None:
+        return "any"
+    return ", ".join(f"x{s}" for s in info.scales) or "to be trained"
+
+
 def _macs(info: ModelInfo, scale: int) -> int | None:
-    """Multiply-adds of a source pixel, ``None`` where there are no weights for the scale."""
-    return info.macs_per_source_pixel(scale) if info.scales is None or scale in info.scales else None
+    """Multiply-adds of a source pixel, ``None`` where the network does not have the scale."""
+    return info.macs_per_source_pixel(scale) if info.scales is None or scale in info.trainable else None
 
 
 def _facts(info: ModelInfo, scale: int) -> dict[str, Any]:
     return {
         "name": info.name,
-        "scales": list(info.scales) if info.scales else None,
+        "scales": None if info.scales is None else list(info.scales),
         "parameters": info.parameters,
         "macs_per_source_pixel": _macs(info, scale),
         "summary": info.summary,

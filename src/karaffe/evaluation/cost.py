@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from karaffe.errors import ArgumentError, BackendError
-from karaffe.models import create_model, describe_model
+from karaffe.models import describe_model, list_models, multiply_adds, open_model
 
 WIDTH, HEIGHT = 1280, 720
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -45,7 +45,7 @@ class Cost:
 
 
 def measure_cost(model: str, scale: int, *, repeats: int = 7) -> Cost:
-    """Measure one of :func:`karaffe.models.list_models` on the CPU, in float32.
+    """Measure one of :func:`karaffe.models.list_models`, or a file of weights, on the CPU, in float32.
 
     Raises:
         UnknownNameError, ArgumentError: No such model, no such scale, or ``repeats`` below one.
@@ -54,8 +54,9 @@ def measure_cost(model: str, scale: int, *, repeats: int = 7) -> Cost:
     """
     if repeats < 1:
         raise ArgumentError(f"repeats must be at least 1, got {repeats}")
-    info = describe_model(model)
-    network = create_model(model, scale)
+    network = open_model(model, scale)
+    known = model in list_models()
+    macs = describe_model(model).macs_per_source_pixel(scale) if known else multiply_adds(network)
     x = _input(scale)
     times = []
     with torch.inference_mode():
@@ -68,7 +69,7 @@ def measure_cost(model: str, scale: int, *, repeats: int = 7) -> Cost:
     return Cost(
         model,
         parameters=sum(p.numel() for p in network.parameters()),
-        macs=info.macs_per_source_pixel(scale) * x.shape[2] * x.shape[3],
+        macs=macs * x.shape[2] * x.shape[3],
         milliseconds=statistics.median(times),
         spread=quartiles[2] - quartiles[0],
         threads=torch.get_num_threads(),
@@ -94,7 +95,7 @@ def _peak_of_a_process(model: str, scale: int) -> int | None:
 
 def peak_here(model: str, scale: int) -> int:
     """Return by how many bytes one pass raises the memory of this process."""
-    network, x = create_model(model, scale), _input(scale)
+    network, x = open_model(model, scale), _input(scale)
     with torch.inference_mode():
         network(x[:, :, :32, :32])
         _CLEAR.write_text("5")  # Linux forgets the highest use so far.

@@ -18,7 +18,7 @@ from karaffe.evaluation.images import Image, peak, quantize
 from karaffe.evaluation.pictures import SUFFIXES, read_picture
 from karaffe.imaging import upscale
 from karaffe.imaging.engine import Tile
-from karaffe.models import create_model, describe_model
+from karaffe.models import describe_model, list_models, open_model
 
 
 class Method(Protocol):
@@ -41,7 +41,7 @@ class ModelMethod:
     """A super-resolution model.
 
     Args:
-        name: The label, and what :func:`karaffe.models.create_model` is called with unless ``model`` is given.
+        name: The label, and what :func:`karaffe.models.open_model` is called with unless ``model`` is given.
         scale: The factor. tile: As in :func:`karaffe.imaging.upscale`. model: A network to use instead of a name's.
 
     Raises:
@@ -60,9 +60,8 @@ class ModelMethod:
         if self.model is not None:
             self._enlarger = self.model
         else:
-            info = describe_model(self.name)
-            info.check_scale(self.scale)
-            self._enlarger = create_model(self.name, self.scale) if info.learned else self.name
+            interpolation = self.name in list_models() and not describe_model(self.name).learned
+            self._enlarger = self.name if interpolation else open_model(self.name, self.scale)
         # What is made at the first call (threads, kernels) is no part of any image's time.
         upscale(np.zeros((16, 16, 3), np.uint8), self.scale, self._enlarger)
 

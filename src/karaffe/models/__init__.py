@@ -8,7 +8,7 @@ from karaffe.models.faithful import Faithful
 from karaffe.models.fsrcnn import FSRCNN
 from karaffe.models.interpolation import Interpolation
 from karaffe.models.luma import LumaNetwork
-from karaffe.models.registry import ModelInfo, create_model, describe_model, list_models, load_model
+from karaffe.models.registry import ModelInfo, create_model, describe_model, list_models, load_model, open_model
 from karaffe.models.sharp import Sharp
 from karaffe.models.srcnn import SRCNN
 from karaffe.models.srresnet import SRResNetSmall
@@ -32,5 +32,6 @@ __all__ = [
     "load_model",
     "load_weights",
     "multiply_adds",
+    "open_model",
     "save_weights",
 ]

@@ -154,6 +154,21 @@ def load_model(path: str | os.PathLike[str]) -> SuperResolver:
     return model.eval()
 
 
+def open_model(source: str, scale: int) -> SuperResolver:
+    """Make a network with weights for factor ``scale``: one that ships, by its name, or a ``.safetensors`` file's.
+
+    Raises:
+        UnknownNameError, ArgumentError, FileError: as :func:`create_model` and :func:`load_model`; or the file is of
+            another scale.
+    """
+    if not source.endswith(".safetensors"):
+        return create_model(source, scale)
+    model = load_model(source)
+    if model.scale != scale:
+        raise ArgumentError(f"{source} holds weights for scale {model.scale}, not {scale}")
+    return model
+
+
 def _join(scales: tuple[int, ...]) -> str:
     texts = [str(s) for s in scales]
     return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
@@ -199,13 +214,14 @@ REGISTRY = MappingProxyType(
                 Sharp,
                 "a small network predicts signed kernels from the luma and reassembles the image with them",
                 _OURS,
-                scales=(2, 4),
+                scales=(2, 3, 4),
             ),
             _network(
                 "faithful",
                 Faithful,
                 "as sharp with convex kernels: no value leaves the range of its surroundings",
                 _OURS,
+                scales=(2, 3, 4),
             ),
             _network("srcnn", SRCNN, "three convolutions on the interpolated image", "Dong et al., ECCV 2014"),
             _network("espcn", ESPCN, "three convolutions and sub-pixels", "Shi et al., CVPR 2016"),
