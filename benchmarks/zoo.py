@@ -104,7 +104,7 @@ def measure(runs: list[str], sets: list[Path]) -> None:
                 psnr, ssim = np.mean(values, axis=0)
                 entries[name]["figures"][folder.name] = [round(float(psnr), 3), round(float(ssim), 4)]
                 print(f"{name} {folder.name} {psnr:.2f} / {ssim:.4f}", flush=True)
-    write_store(entries)
+            write_store(entries)
 
 
 def time_all(rounds: int, threads: int) -> None:
