@@ -114,6 +114,26 @@ def test_faithful_keeps_it_whatever_its_weights(kind, dtype, seed, size, bands, 
         assert_means_kept(result, source, scale)
 
 
+@pytest.mark.parametrize("consistent", [False, True])
+@pytest.mark.parametrize(("scale", "radius"), [(2, 2), (3, 2), (4, 2), (6, 3), (8, 3)])
+def test_the_weights_that_ship(scale, radius, consistent):
+    for kind, dtype in [("noise", "uint16"), ("extremes", "uint8"), ("plateaus", "float32")]:
+        source = hostile(kind, dtype, 0, (11, 13, 3))
+        result = upscale(source, scale, "faithful", consistent=consistent, tile=6)
+        assert_within(result, source, radius)
+        if consistent:
+            assert_means_kept(result, source, scale)
+
+
+def test_between_factors_and_below_one_faithful_has_no_lobes():
+    for scale in (2.5, 1.2, 0.5):
+        assert find_network("faithful", scale).kernel == "triangle"
+        source = hostile("extremes", "uint8", 1, (14, 12, 1)) // 255 * 100 + 50
+        result = upscale(source, scale, "faithful")
+        assert result.min() >= 50
+        assert result.max() <= 150
+
+
 def assert_means_kept(result: np.ndarray, source: np.ndarray, scale: int) -> None:
     height, width, bands = source.shape
     blocks = result.reshape(height, scale, width, scale, bands)
