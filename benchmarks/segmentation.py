@@ -10,16 +10,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
 from karaffe.models.segmentation import ClassTable
-from karaffe.training.choose import choose_seg
+from karaffe.training.choose import choose_seg, report
+from karaffe.training.choose.charts import draw_curves, draw_scores
+from karaffe.training.choose.outcome import Cost
+from karaffe.training.choose.segmentation import collect
 from karaffe.training.config import load_config
 from karaffe.training.segmentation import SegConfig, load_dataset, pack
 
 UPSAMPLERS = "nearest,bilinear,deconv,carafe,dysample,fade"
 RUNS = Path("benchmarks/runs/camvid_240x180")
+RESULTS, ASSETS = Path("benchmarks/results"), Path("docs/assets/segmentation")
 
 
 def pack_data(arguments: argparse.Namespace) -> None:
@@ -54,6 +59,33 @@ def run(arguments: argparse.Namespace) -> None:
     print(choice.recommendation.text if choice.recommendation else "not enough runs to recommend anything")
 
 
+def table(arguments: argparse.Namespace) -> None:
+    """Write the table and its chart from the logs of the finished runs."""
+    plan = json.loads((arguments.runs / "plan.json").read_text())
+    config = load_config(arguments.config, SegConfig)
+    costs = {name: Cost(**cost) for name, cost in plan["costs"].items()}
+    choice = collect(arguments.runs, config, plan["steps"], costs)
+    name = arguments.runs.name
+    heading, rows = report.table(choice)
+    lines = [f"| {' | '.join(heading)} |", "|---|" + "---:|" * (len(heading) - 1)]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    notes = [f"Steps timed on {plan.get('device', arguments.device)}.", *report.notes(choice)]
+    verdict = choice.recommendation.text if choice.recommendation else ""
+    text = "\n".join([*lines, "", *(f"- {note}" for note in notes), "", verdict]) + "\n"
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"segmentation_{name}.md").write_text(text)
+    (RESULTS / f"segmentation_{name}.json").write_text(json.dumps(report.to_dict(choice), indent=1) + "\n")
+    ASSETS.mkdir(parents=True, exist_ok=True)
+    draw_scores(choice.outcomes, "miou", "mIoU", ASSETS / f"{name}.png")
+    draw_curves(choice.outcomes, "mIoU, selection split", ASSETS / f"{name}_curves.png")
+    if arguments.into:
+        page = arguments.into.read_text()
+        before, _, rest = page.partition("<!-- table -->\n")
+        after = rest.partition("<!-- end -->")[2]
+        arguments.into.write_text(f"{before}<!-- table -->\n{text}<!-- end -->{after}")
+    print(text)
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(required=True)
@@ -71,6 +103,12 @@ def parse() -> argparse.Namespace:
     running.add_argument("--seconds", type=float)
     running.add_argument("--jobs", type=int, default=1)
     running.set_defaults(command=run)
+    writing = commands.add_parser("table", help=table.__doc__)
+    writing.add_argument("--runs", type=Path, default=RUNS)
+    writing.add_argument("--config", type=Path, default=Path("benchmarks/configs/camvid_240x180.toml"))
+    writing.add_argument("--device", default="an NVIDIA H200", help="where steps were timed, if the plan does not say")
+    writing.add_argument("--into", type=Path, help="a page whose part between <!-- table --> and <!-- end --> it is")
+    writing.set_defaults(command=table)
     return parser.parse_args()
 
 

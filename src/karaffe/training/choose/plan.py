@@ -100,8 +100,14 @@ def load_plan(path: Path, wanted: Mapping[str, Any]) -> tuple[int, dict[str, Cos
 
 
 def save_plan(path: Path, steps: int, costs: Mapping[str, Cost], settings: Mapping[str, Any]) -> None:
-    """Write steps, costs and settings; a choice goes on with them."""
-    value = {"steps": steps, "costs": {k: asdict(v) for k, v in costs.items()}, "settings": settings}
+    """Write steps, costs, where these were measured, and settings; a choice goes on with them."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    value = {
+        "steps": steps,
+        "device": device,
+        "costs": {k: asdict(v) for k, v in costs.items()},
+        "settings": settings,
+    }
     scratch = path.with_name(f".{path.name}.tmp")
     scratch.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     scratch.replace(path)
