@@ -83,3 +83,14 @@ def write_results(name: str, payload: dict, markdown: str) -> Path:
         temporary.write_text(text)
         temporary.replace(path)
     return stem.with_suffix(".md")
+
+
+def write_into(page: Path, name: str, text: str) -> None:
+    """Replace what a page holds between ``<!-- name -->`` and the next ``<!-- end -->``."""
+    start = f"<!-- {name} -->\n"
+    before, found, rest = page.read_text().partition(start)
+    if not found:
+        raise SystemExit(f"{page} has no line {start!r}")
+    temporary = page.with_name(page.name + ".part")
+    temporary.write_text(f"{before}{start}{text}<!-- end -->{rest.partition('<!-- end -->')[2]}")
+    temporary.replace(page)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, machine, write_results
+from common import RESULTS, write_into
 from matplotlib.figure import Figure
 from PIL import Image
 from skimage import data as pictures
@@ -234,6 +234,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--raw", type=Path, help="only train: keep what was found in this file (.npz)")
     parser.add_argument("--read", type=Path, nargs="*", help="only write: take what was found from these files")
+    parser.add_argument("--into", type=Path, help="a page whose part between <!-- reconstruction --> and <!-- end -->")
+    parser.add_argument("--trained-on", default="this machine", help="what trained them, for the note")
     parser.add_argument("--backend", help="of karaffe's operators: reference, cpu, triton (default: by device)")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -255,7 +257,7 @@ def run(arguments: argparse.Namespace, device: str) -> None:
     if arguments.raw:
         keep(found, arguments.raw)
         return
-    write(found)
+    write(found, arguments)
 
 
 def keep(found: list[dict], path: Path) -> None:
@@ -273,7 +275,7 @@ def kept(path: Path) -> list[dict]:
         return [e | {k: file[f"{k}{i}"] / 255 for k in ("grid", "reference")} for i, e in enumerate(figures)]
 
 
-def write(found: list[dict]) -> None:
+def write(found: list[dict], arguments: argparse.Namespace) -> None:
     """Write table, figures and pictures."""
     lines = [
         "| task | upsampling | PSNR, dB | SSIM | checkerboard energy | parameters |",
@@ -291,9 +293,13 @@ def write(found: list[dict]) -> None:
         "being given. Generator: PSNR and SSIM of crops it learned, energy of new pictures."
     )
     figures = [{k: v for k, v in e.items() if k not in ("grid", "reference")} for e in found]
-    payload = {"machine": machine(), "results": figures}
-    print(write_results("reconstruction", json.loads(json.dumps(payload)), "\n".join([note, "", *lines]) + "\n"))
-    print(RESULTS, ASSETS)
+    text = "\n".join([f"{note} Trained on {arguments.trained_on}.", "", *lines]) + "\n"
+    (RESULTS / "reconstruction.md").write_text(text)
+    payload = {"trained_on": arguments.trained_on, "results": figures}
+    (RESULTS / "reconstruction.json").write_text(json.dumps(payload, indent=1) + "\n")
+    if arguments.into:
+        write_into(arguments.into, "reconstruction", text)
+    print(text)
 
 
 if __name__ == "__main__":

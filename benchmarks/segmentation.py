@@ -14,6 +14,8 @@ import json
 import time
 from pathlib import Path
 
+from common import write_into
+
 from karaffe.models.segmentation import ClassTable
 from karaffe.training.choose import choose_seg, report
 from karaffe.training.choose.charts import draw_curves, draw_scores
@@ -79,10 +81,7 @@ def table(arguments: argparse.Namespace) -> None:
     draw_scores(choice.outcomes, "miou", "mIoU", ASSETS / f"{name}.png")
     draw_curves(choice.outcomes, "mIoU, selection split", ASSETS / f"{name}_curves.png")
     if arguments.into:
-        page = arguments.into.read_text()
-        before, _, rest = page.partition("<!-- table -->\n")
-        after = rest.partition("<!-- end -->")[2]
-        arguments.into.write_text(f"{before}<!-- table -->\n{text}<!-- end -->{after}")
+        write_into(arguments.into, "table", text)
     print(text)
 
 

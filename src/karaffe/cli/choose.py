@@ -85,6 +85,33 @@ def seg(
     _tell(choice, report, as_json)
 
 
+@app.command("sr")
+def sr(
+    data: Annotated[Path, typer.Argument(help="Folder of pictures; the last fifth is held out and measured.")],
+    models: Annotated[str, typer.Option(help="Names that `karaffe models` lists, with commas.")] = "espcn,fsrcnn,sharp",
+    scale: Annotated[int, typer.Option(min=2, help="Factor.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="How often each is trained.")] = 3,
+    budget: Annotated[str, typer.Option(help="Time for all trainings: 90s, 20m, 2h.")] = "2h",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the runs and the report.")] = Path("choice"),
+    patch: Annotated[int, typer.Option(min=8, help="Edge of a crop in source pixels.")] = 24,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Which network to enlarge pictures like these? The same call goes on where it was stopped."""
+    use_threads(threads)
+    with needs_training():
+        from karaffe.training.choose import choose_sr, write_report
+        from karaffe.training.choose.plan import parse_budget
+    told = (lambda line: None) if as_json else lambda line: console.print(line, highlight=False)
+    seconds = parse_budget(budget)
+    wanted = names(models, "--models")
+    choice = choose_sr(
+        data, wanted, output, scale=scale, seeds=seeds, budget=seconds, patch=patch, jobs=jobs, told=told
+    )
+    _tell(choice, write_report(choice), as_json)
+
+
 def _tell(choice: Any, report: Any, as_json: bool) -> None:
     if as_json:
         print_json(report.figures)
@@ -104,7 +131,12 @@ def _tell(choice: Any, report: Any, as_json: bool) -> None:
     for outcome in choice.outcomes:
         interval, cost = outcome.interval(choice.figure), outcome.cost
         low_high = "{:.4f} to {:.4f}".format(*interval) if interval else ""
-        figures = (f"{outcome.mean(choice.figure):.4f}", low_high, count(cost.parameters), count(cost.macs))
+        figures = (
+            f"{outcome.mean(choice.figure):.{choice.digits}f}",
+            low_high,
+            count(cost.parameters),
+            count(cost.macs),
+        )
         rows.add_row(outcome.candidate, str(len(outcome.seeds)), *figures, f"{1000 * cost.seconds:.0f}")
     console.print(rows, highlight=False)
     if choice.undone:

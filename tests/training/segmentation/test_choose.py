@@ -13,7 +13,7 @@ from scipy import stats
 
 from karaffe.errors import ArgumentError, FileError, TrainingError
 from karaffe.evaluation.segmentation import IGNORE
-from karaffe.training.choose import choose_seg, recommend, write_report
+from karaffe.training.choose import choose_seg, choose_sr, recommend, super_resolution, write_report
 from karaffe.training.choose.outcome import Cost, Outcome, holm
 from karaffe.training.choose.pictures import boundary_errors
 from karaffe.training.choose.plan import parse_budget, steps_within
@@ -182,3 +182,40 @@ def test_a_trial_that_fails_says_why(tmp_path: Path) -> None:
 def test_no_trial_starts_after_the_deadline(tmp_path: Path) -> None:
     trials = [Trial("seg", "x", 0, "")]
     assert run_trials(trials, tmp_path, deadline=0.0, told=lambda line: None) == trials
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(10):
+        pixels = np.random.default_rng(number).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((48, 48), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_choice_between_super_resolution_networks(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(super_resolution, "steps_within", lambda *arguments: 10)
+    options = {"budget": 600.0, "seeds": 1, "patch": 8, "told": lambda line: None}
+    choice = choose_sr(pictures, ["espcn", "sharp"], tmp_path / "choice", jobs=2, **options)
+    assert [o.candidate for o in choice.outcomes] == ["espcn", "sharp"]
+    assert all(len(o.images[0]) == 2 and o.mean("psnr") > 5 for o in choice.outcomes)
+    again = choose_sr(pictures, ["espcn", "sharp"], tmp_path / "choice", **options)
+    assert again.outcomes == choice.outcomes
+    assert "PSNR, dB" in write_report(again).files[0].read_text()
+    with pytest.raises(ArgumentError, match="other settings"):
+        choose_sr(pictures, ["espcn", "sharp"], tmp_path / "choice", **options | {"patch": 9})
+
+
+def test_pictures_that_cannot_serve(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="nothing to learn"):
+        choose_sr(pictures, ["bicubic", "sharp"], tmp_path / "choice", budget=60.0, patch=8)
+    with pytest.raises(ArgumentError, match="at least two"):
+        choose_sr(pictures, ["sharp"], tmp_path / "choice", budget=60.0)
+    for number in range(5):
+        (pictures / f"{number}.png").unlink()
+    with pytest.raises(ArgumentError, match="at least 8 pictures"):
+        choose_sr(pictures, ["espcn", "sharp"], tmp_path / "choice", budget=60.0)
+    assert not (tmp_path / "choice").exists()

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from karaffe.cli.main import run as run_command
 from karaffe.errors import ArgumentError, FileError, ShapeError
 from karaffe.models.segmentation import VGG16, load_segmenter
 from karaffe.training.run import Run
@@ -34,7 +35,7 @@ def log_of(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def test_a_training_learns_and_keeps_the_best(tiny: Path, tmp_path: Path) -> None:
+def test_a_training_learns_and_keeps_the_best(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny.write_text(tiny.read_text().replace("steps = 30", "steps = 60"))
     result = train_seg(tiny, runs=tmp_path / "runs", loggers=["tensorboard", "csv"], progress=False)
     log = log_of(result.run)
@@ -56,6 +57,16 @@ def test_a_training_learns_and_keeps_the_best(tiny: Path, tmp_path: Path) -> Non
     test = log[-1]["test"]
     assert test["miou"] == pytest.approx(measure(model, dataset["test"]).scores.miou, abs=1e-6)
     assert len(test["image_miou"]) == 4
+
+    capsys.readouterr()
+    assert run_command(["evaluate", "seg", str(result.weights), str(shapes), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["miou"] == pytest.approx(test["miou"], abs=1e-6)
+    assert list(figures["iou"]) == ["ground", "disc", "bar"]
+    assert figures["images"] == 4
+    assert run_command(["evaluate", "seg", str(result.weights), str(shapes), "--split", "rest"]) == 2
+    assert "train, selection, test; got 'rest'" in capsys.readouterr().err
+    assert run_command(["evaluate", "seg", str(result.run / "config.toml"), str(shapes)]) == 1
 
 
 def test_after_kill_9_a_run_goes_on_to_the_bit(tiny: Path, tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ import json
 import re
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from karaffe.errors import ArgumentError, FileError
@@ -38,8 +37,8 @@ def parse_budget(text: str) -> float:
     return seconds
 
 
-def measure_step(network: nn.Module, source: Tensor, target: Tensor, ignore: int, *, repeats: int = 3) -> Cost:
-    """Measure a classifier's training step (forward, backward, AdamW) on the tensors' device, and count its costs."""
+def measure_step(network: nn.Module, source: Tensor, loss: Callable[[Tensor], Tensor], *, repeats: int = 3) -> Cost:
+    """Measure a training step (forward, ``loss``, backward, AdamW) on the tensors' device, and count its costs."""
     parameters = sum(p.numel() for p in network.parameters())
     network.eval()  # Batch normalisation cannot be trained on one value a channel.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -50,7 +49,7 @@ def measure_step(network: nn.Module, source: Tensor, target: Tensor, ignore: int
     for repeat in range(repeats + 1):
         start = time.perf_counter()
         optimizer.zero_grad()
-        F.cross_entropy(network(source), target, ignore_index=ignore).backward()
+        loss(network(source)).backward()
         optimizer.step()
         if source.is_cuda:
             torch.cuda.synchronize()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from karaffe.errors import ArgumentError
 from karaffe.evaluation.segmentation import IGNORE
@@ -125,7 +126,12 @@ def _cost(config: SegConfig, dataset: Dataset) -> Cost:
     mixed = config.run.precision != "32-true"
     dtype = torch.float16 if config.run.precision == "16-mixed" else torch.bfloat16
     with use_backend(config.run.backend), torch.autocast(device.type, dtype) if mixed else nullcontext():
-        return measure_step(training.network.to(device), source, target, IGNORE, repeats=10 if source.is_cuda else 3)
+        return measure_step(
+            training.network.to(device),
+            source,
+            lambda logits: F.cross_entropy(logits, target, ignore_index=IGNORE),
+            repeats=10 if source.is_cuda else 3,
+        )
 
 
 def collect(
