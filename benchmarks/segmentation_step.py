@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from karaffe.models.segmentation import create_segmenter
 
-CASES = (("vgg-unet", 1.0, 1), ("vgg-unet", 0.25, 4), ("light-fpn", 1.0, 4))
+CASES = (("light-fpn", 1.0, 4), ("vgg-unet", 0.25, 4), ("vgg-unet", 1.0, 1))
 UPSAMPLERS = "carafe,deconv,dysample,fade"
 SIZE, CLASSES = (180, 240), 11
 
