@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import interleave, machine
+from common import machine
 from super_resolution import enlarge, pairs
 
 from karaffe.evaluation import PAPERS
+from karaffe.evaluation.speed import interleave
 from karaffe.models import SuperResolver, create_model, describe_model, list_models, load_model, multiply_adds
 
 HERE = Path(__file__).parent
