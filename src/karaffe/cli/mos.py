@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from karaffe.cli.common import Json, Overwrite, console, print_json
+from karaffe.cli.common import Json, Overwrite, console, print_json, terminated_as_interrupted
 from karaffe.errors import BackendError
 
 app = typer.Typer(help="Studies in which people rate pictures.", no_args_is_help=True)
@@ -53,7 +54,9 @@ def serve(
         from karaffe.studio.mos.server.serving import serve_study
     except ModuleNotFoundError as error:
         raise BackendError(NEEDED.format(error.name)) from None
-    serve_study(database, host, port, tuple(hostname or ()))
+    # An interruption is how a server ends.
+    with terminated_as_interrupted(), suppress(KeyboardInterrupt):
+        serve_study(database, host, port, tuple(hostname or ()))
 
 
 @app.command()

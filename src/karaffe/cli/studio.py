@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from karaffe.cli.common import terminated_as_interrupted
 from karaffe.errors import BackendError
 
 
@@ -38,4 +40,6 @@ def studio(
         keep_seconds=60 * keep_minutes,
         **({"workers": workers} if workers else {}),
     )
-    serve_studio(host, port, tuple(hostname or ()), limits=limits, folder=folder)
+    # An interruption is how a server ends.
+    with terminated_as_interrupted(), suppress(KeyboardInterrupt):
+        serve_studio(host, port, tuple(hostname or ()), limits=limits, folder=folder)

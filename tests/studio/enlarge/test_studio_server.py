@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx2
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
@@ -208,6 +211,39 @@ def test_the_address_decides_about_the_token(monkeypatch: pytest.MonkeyPatch, ca
     assert list(tmp_path.iterdir()) == []
     assert run(["studio", "--megapixels", "0"]) == 2
     assert run(["studio", "--port", "0", "--folder", "/dev/null/x"]) == 1
+
+
+def test_a_studio_that_ends_leaves_nothing_and_one_that_is_killed_is_cleared_away(tmp_path: Path) -> None:
+    def start() -> subprocess.Popen[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "karaffe",
+            "studio",
+            "--port",
+            "0",
+            "--workers",
+            "1",
+            "--folder",
+            str(tmp_path),
+        ]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert server.stdout is not None
+        name, _, address = server.stdout.readline().partition(":")
+        assert name == "Studio"
+        assert httpx2.get(address.strip(), timeout=60).status_code == 200
+        return server
+
+    killed = start()
+    killed.kill()
+    killed.communicate(timeout=60)
+    assert len(list(tmp_path.iterdir())) == 1
+    server = start()
+    assert len(list(tmp_path.iterdir())) == 1
+    server.terminate()
+    assert server.communicate(timeout=60) == ("", "")
+    assert server.returncode == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 class _Nothing:

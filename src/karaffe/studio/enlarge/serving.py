@@ -41,10 +41,11 @@ def serve_studio(
             place.path.mkdir()
         listener, address = listen(host, port)
         token = new_token() if host not in LOOPBACK or hostnames else None
-        print(f"Studio:       {address}", flush=True)
-        if token is not None:
-            print(f"Studio token: {token}", flush=True)
         with listener, Desk(place.path, limits) as desk:
-            run(make_app(desk, token, hosts=served_hosts(host, hostnames)), listener, desk.close)
+            app = make_app(desk, token, hosts=served_hosts(host, hostnames))
+            print(f"Studio:       {address}", flush=True)
+            if token is not None:
+                print(f"Studio token: {token}", flush=True)
+            run(app, listener, desk.close)
     finally:
         place.discard()

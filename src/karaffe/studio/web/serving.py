@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -54,6 +53,4 @@ class _Server(uvicorn.Server):
 def run(app: FastAPI, listener: socket.socket, ending: Callable[[], None] | None = None) -> None:
     """Serve until interrupted, and call ``ending`` then. There is no access log: addresses may hold secrets."""
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
-    # An interruption is how a server ends.
-    with suppress(KeyboardInterrupt):
-        _Server(config, ending).run([listener])
+    _Server(config, ending).run([listener])
