@@ -79,9 +79,9 @@ def tensor(dtype: torch.dtype, *shape: int) -> Tensor:
 
 def call_everything() -> None:
     """Every kernel at least once, in both layouts and all dtypes among them; channels-last where two bytes wide."""
-    geometry = ([3, 3], 1, [1, 1], "zeros", "corner")
+    geometry = ([2, 3], 1, [1, 1], "zeros", "corner")
     for dtype in (torch.float32, torch.bfloat16):
-        x, weights, wide = (tensor(dtype, 2, c, n, n) for c, n in ((32, 16), (9, 32), (32, 32)))
+        x, weights, wide = (tensor(dtype, 2, c, n, n) for c, n in ((32, 16), (6, 32), (32, 32)))
         launch.reassemble(x, weights, *geometry)
         launch.correlate(x, wide, *geometry)
         launch.scatter(weights, wide, [16, 16], *geometry)
@@ -90,8 +90,8 @@ def call_everything() -> None:
     launch.reassemble(x, weights, *many)
     launch.correlate(x, wide, *many)
     launch.scatter(weights, wide, [16, 16], *many)
-    x, logits, wide = (tensor(torch.float16, 2, c, n, n) for c, n in ((32, 16), (36, 16), (32, 32)))
-    options = ([3, 3], [2, 2], 1, [1, 1], "mask", "softmax")
+    x, logits, wide = (tensor(torch.float16, 2, c, n, n) for c, n in ((32, 16), (16, 16), (32, 32)))
+    options = ([2, 2], [2, 2], 1, [1, 1], "mask", "softmax")
     fused.reassemble_logits(x, logits, *options)
     fused.reassemble_logits_backward(wide, x, logits, *options)
     query, key = (tensor(torch.float32, 2, 32, n, n) for n in (32, 16))
