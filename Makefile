@@ -8,7 +8,7 @@ SOURCES := pyproject.toml CMakeLists.txt constraints.txt $(wildcard csrc/*)
 
 NETWORKS := .venv-conformance
 
-.PHONY: demo test test-all gpu system-packages check lint types layers docs bench native clean test-networks conformance-env
+.PHONY: demo test test-all gpu system-packages check lint types layers docs bench native sanitize clean test-networks conformance-env
 
 demo: $(VENV)/demo-installed  ## compare methods on one photograph, enlarge another, print where the pictures are
 	$(BIN)/karaffe compare examples/pictures/chelsea.png --scale 4 --models bicubic,lanczos,sharp -o demo/compare --overwrite
@@ -65,6 +65,15 @@ gpu:  ## on a machine with a GPU: the benchmark (150 s; MMCV=file for mmcv's ker
 native: $(VENV)/test-installed  ## rebuild the C++ kernels in place
 	cmake -S . -B build -G Ninja -DPython_EXECUTABLE=$(abspath $(BIN)/python)
 	cmake --build build
+
+SANITIZED := build/sanitize
+sanitize: $(VENV)/test-installed  ## the native operators' tests under the address and undefined-behaviour sanitizers
+	cmake -S . -B $(SANITIZED) -G Ninja -DKARAFFE_SANITIZE=ON "-DKARAFFE_SETS=portable;avx2" \
+		-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=$(abspath $(SANITIZED)) -DPython_EXECUTABLE=$(abspath $(BIN)/python)
+	cmake --build $(SANITIZED)
+	KARAFFE_LIBRARY=$(abspath $(SANITIZED))/libkaraffe_cpu.so ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
+		LD_PRELOAD=$$(g++ -print-file-name=libasan.so) \
+		$(BIN)/python -m pytest tests/ops/test_native.py tests/ops/test_native_attention.py -k "not in_memory"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

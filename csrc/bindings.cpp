@@ -1,8 +1,6 @@
 // The operators of the karaffe library on the CPU key, by torch's stable ABI: arguments checked, layouts settled,
-// rows shared out over torch's own threads. The only file that knows torch.
+// rows shared out over torch's own threads. Only the binding files know torch.
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
 
 #include <atomic>
 #include <new>
@@ -11,45 +9,10 @@
 #include <vector>
 
 #include "kernels.hpp"
+#include "tensors.hpp"
 
 namespace karaffe {
 namespace {
-
-using torch::headeronly::MemoryFormat;
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-using Sizes = std::vector<int64_t>;
-
-constexpr int64_t multiply_adds_worth_a_thread = 1 << 15;
-
-bool is_channels_last(const Tensor& t) {
-  if (t.dim() < 4 || t.is_contiguous()) return false;
-  int64_t expected = t.size(1);
-  if (t.size(1) != 1 && t.stride(1) != 1) return false;
-  for (int64_t d = t.dim() - 1; d >= 2; --d) {
-    if (t.size(d) != 1 && t.stride(d) != expected) return false;
-    expected *= t.size(d);
-  }
-  return t.size(0) == 1 || t.stride(0) == expected;
-}
-
-MemoryFormat format_of(int64_t dim, bool channels_last) {
-  if (!channels_last) return MemoryFormat::Contiguous;
-  return dim == 5 ? MemoryFormat::ChannelsLast3d : MemoryFormat::ChannelsLast;
-}
-
-Tensor allocate(const Tensor& like, const Sizes& sizes, bool channels_last) {
-  return torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
-                              format_of(static_cast<int64_t>(sizes.size()), channels_last));
-}
-
-int64_t product(const Sizes& sizes, size_t from) {
-  int64_t n = 1;
-  for (size_t d = from; d < sizes.size(); ++d) n *= sizes[d];
-  return n;
-}
-
-Sizes sizes_of(const Tensor& t) { return Sizes(t.sizes().begin(), t.sizes().end()); }
 
 // (N, C, S…) as a contiguous (N, S, C), copied only where memory is not so already.
 Tensor pixel_by_pixel(const Tensor& t) {
@@ -72,13 +35,6 @@ Border border_of(const std::string& name) {
   if (name == "replicate") return Border::replicate;
   STD_TORCH_CHECK(name == "reflect", "padding_mode is '", name, "': zeros, replicate or reflect");
   return Border::reflect;
-}
-
-Alignment alignment_of(const std::string& name) {
-  if (name == "corner") return Alignment::corner;
-  if (name == "center") return Alignment::center;
-  STD_TORCH_CHECK(name == "align_corners", "alignment is '", name, "': corner, center or align_corners");
-  return Alignment::align_corners;
 }
 
 Problem describe(const Sizes& source, const Sizes& target, const Geometry& geometry) {
@@ -124,10 +80,7 @@ void share(const Problem& p, int64_t rows, Body body) {
   const auto part = [&](int64_t begin, int64_t end) {
     if (!body(begin, end)) complete = false;
   };
-  const int64_t row_cost = p.multiply_adds() / rows + 1;
-  const int64_t grain = multiply_adds_worth_a_thread / row_cost + 1;
-  if (grain >= rows) part(0, rows);
-  else torch::stable::parallel_for(0, rows, grain, part);
+  share_rows(rows, p.multiply_adds(), 1, part);
   if (!complete) throw std::bad_alloc();
 }
 

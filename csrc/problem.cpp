@@ -2,23 +2,21 @@
 
 #include <algorithm>
 
-namespace karaffe {
-namespace {
+#include "alignment.hpp"
 
-// Source index under target y, in integer arithmetic: no size is large enough to round wrongly.
-int64_t centre(int64_t y, const Axis& axis, Alignment alignment) {
+namespace karaffe {
+
+int64_t centre(int64_t y, int64_t source, int64_t target, Alignment alignment) {
   switch (alignment) {
     case Alignment::corner:
-      return y * axis.source / axis.target;
+      return y * source / target;
     case Alignment::center:
-      return (2 * y + 1) * axis.source / (2 * axis.target);
+      return (2 * y + 1) * source / (2 * target);
     case Alignment::align_corners:
-      return axis.target == 1 ? 0 : (2 * y * (axis.source - 1) + axis.target - 1) / (2 * (axis.target - 1));
+      return target == 1 ? 0 : (2 * y * (source - 1) + target - 1) / (2 * (target - 1));
   }
   return 0;
 }
-
-}  // namespace
 
 int64_t fold(int64_t p, int64_t size, Border border) {
   if (p >= 0 && p < size) return p;
@@ -49,7 +47,7 @@ void Tables::fill(Axis& axis, OfAxis& table, Border border, Alignment alignment)
   table.reads.resize(axis.target * axis.taps);
   table.first_reader.assign(axis.source + 1, 0);
   for (int64_t y = 0; y < axis.target; ++y) {
-    const int64_t at = centre(y, axis, alignment);
+    const int64_t at = centre(y, axis.source, axis.target, alignment);
     for (int64_t i = 0; i < axis.taps; ++i) {
       const int64_t q = fold(at + (i - (axis.taps - 1) / 2) * axis.dilation, axis.source, border);
       table.reads[y * axis.taps + i] = q;

@@ -1,6 +1,7 @@
 """The native CPU kernels: loading them, and the reason where they cannot be.
 
-``KARAFFE_SIMD`` (``avx512``, ``avx2``, ``portable``) forces an instruction set; it is read once, here.
+``KARAFFE_SIMD`` (``avx512``, ``avx2``, ``neon``, ``portable``) forces an instruction set, ``KARAFFE_LIBRARY`` names
+another file of the library than the installed one; both are read once, here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from karaffe.ops import dispatch
 
 OLDEST_TORCH = (2, 10)
 _SUFFIX = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
-LIBRARY = Path(__file__).parents[2] / "_native" / f"libkaraffe_cpu.{_SUFFIX}"
+_INSTALLED = Path(__file__).parents[2] / "_native" / f"libkaraffe_cpu.{_SUFFIX}"
+LIBRARY = Path(os.environ.get("KARAFFE_LIBRARY") or _INSTALLED)
 
 _native: ctypes.CDLL | None = None
 _reason: str | None = "karaffe.ops has not been imported yet"
@@ -113,7 +115,7 @@ def load() -> None:
     if wanted and not _native.karaffe_select_simd(wanted.encode()):
         raise BackendError(
             f"KARAFFE_SIMD={wanted!r} is not to be had here; unset it for the best ({simd()}), or name one of "
-            "avx512, avx2, portable that the processor has"
+            "avx512, avx2, neon, portable that the processor has"
         )
     _register_fused_logits()
 
@@ -124,5 +126,5 @@ def why_not() -> str | None:
 
 
 def simd() -> str | None:
-    """The instruction set in use: ``"avx512"``, ``"avx2"`` or ``"portable"``; ``None`` without the library."""
+    """The instruction set in use: ``"avx512"``, ``"avx2"``, ``"neon"``, ``"portable"``; ``None``: no library."""
     return None if _native is None else _native.karaffe_simd().decode()
