@@ -1,8 +1,8 @@
 """Which block a kernel runs with: timed once for calls of about the same size, and remembered.
 
 A choice changes no bit of a result (:class:`.call.Block`). No timing takes place while a CUDA graph is captured, in
-the interpreter, or with ``KARAFFE_TRITON_TUNE=0``: there the first block of the list serves, which is the one that
-was best on an H100 or H200 for most shapes.
+the interpreter, or with ``KARAFFE_TRITON_TUNE=0``: there the first block of the list serves: the one whose
+compiled code for sm_90 spills nothing and keeps the most in registers. None of them has been timed on a GPU yet.
 """
 
 from __future__ import annotations
