@@ -12,9 +12,10 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from common import Times, interleave, machine, write_results
+from common import machine, write_results
 from torch.nn import functional as F
 
+from karaffe.evaluation.speed import Times, interleave
 from karaffe.models.segmentation import create_segmenter
 
 CASES = (("light-fpn", 1.0, 4), ("vgg-unet", 0.25, 4), ("vgg-unet", 1.0, 1))
