@@ -94,7 +94,7 @@ def find_network(
     if isinstance(function, nn.Module) and runtime == "onnx":
         function = OnnxFunction(function)
     total = math.prod(int(stage.scale) for stage in stages)
-    radius = _reach(stages, "window_radius") if _is_convex(model) else None
+    radius = _reach(stages, "window_radius") if _is_convex(model, stages) else None
     # A convex result stays so only under a kernel without negative weights.
     kernel = "lanczos3" if radius is None else "triangle"
     return Network(function, total, _reach(stages, "halo"), kernel, place, backend, radius)
@@ -109,10 +109,12 @@ def _reach(stages: Sequence[Any], attribute: str) -> int:
     return reach
 
 
-def _is_convex(model: str | nn.Module) -> bool:
-    if isinstance(model, str):
-        model = create_model(model, min(describe_model(model).scales or (1,)), pretrained=False)
-    return getattr(model, "window_radius", None) is not None
+def _is_convex(model: str | nn.Module, stages: Sequence[Any]) -> bool:
+    """Return whether every network of the chain, or the one that a chain would be made of, promises a range."""
+    asked = list(stages)
+    if not asked:
+        asked = [create_model(model, min(describe_model(model).scales or (1,))) if isinstance(model, str) else model]
+    return all(getattr(network, "window_radius", None) is not None for network in asked)
 
 
 def _module_stages(model: nn.Module, factor: float) -> list[Any]:
