@@ -6,6 +6,7 @@ as large as the next and every upsampler can be used; what was padded is cut off
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -83,7 +84,8 @@ def make_upsampler(name: str, channels: int, options: Mapping[str, Any]) -> Upsa
 
     Methods that compress the features do so to a quarter of the channels, 16 to 64, as published for 256 channels:
     in a narrow network 64 would make the upsampler dearer than everything around it. SAPA's group normalisation needs
-    channels that 32 divides and is a layer normalisation for others. ``options`` overrule both; one that the method
+    channels that 32 divides and is a layer normalisation for others; A2U's takes fewer groups, and LDA-AQU reduces
+    less where little is left. ``options`` overrule both; one that the method
     does not have is an error.
 
     Raises:
@@ -99,6 +101,8 @@ def make_upsampler(name: str, channels: int, options: Mapping[str, Any]) -> Upsa
     }
     if channels % 32:
         fitting["norm"] = "layer"
+    fitting["norm_groups"] = math.gcd(32, channels)
+    fitting["reduction"] = math.gcd(4, max(1, channels // 2))
     known = {key: value for key, value in fitting.items() if key in info.options}
     made = info.create(channels, 2, **(known | dict(options)))
     if made.target_sizes((4, 4), None) != (8, 8):
