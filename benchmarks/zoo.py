@@ -189,7 +189,12 @@ def chart(folder: Path, scale: int, dataset: str) -> None:
 
     groups, published = grouped(read_store(), scale), json.loads(PUBLISHED.read_text(encoding="utf-8"))
     points = {n: (g, q) for n, g in groups.items() if (q := figure(g, dataset)) is not None and "search" not in n}
-    picture, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
+    keys = ["giga_multiply_adds"]
+    if any(group[0].get("milliseconds") for group, _ in points.values()):
+        keys.append("milliseconds")
+    width = 5.5 * len(keys) + 1
+    picture, grid = plt.subplots(1, len(keys), figsize=(width, 4.6), sharey=True, layout="constrained", squeeze=False)
+    axes = grid[0]
     theirs = [one for one in published["networks"] if one["scale"] == scale and dataset in one]
     axes[0].scatter([o["giga"] for o in theirs], [o[dataset] for o in theirs], c="0.6", marker="x", label="published")
     for one in theirs:
@@ -197,14 +202,15 @@ def chart(folder: Path, scale: int, dataset: str) -> None:
     for data, marker, colour in (("shipped", "o", "#00796b"), ("BSDS400-train", "s", "#c2571a")):
         mine = {n: p for n, p in points.items() if p[0][0]["data"] == data}
         words = "shipped: trained on freely redistributable pictures" if data == "shipped" else "ours on BSDS400"
-        for ax, key in zip(axes, ("giga_multiply_adds", "milliseconds"), strict=True):
+        for ax, key in zip(axes, keys, strict=True):
             placed = {n: (g[0][key], q) for n, (g, q) in mine.items() if g[0].get(key)}
             if placed:
                 ax.scatter(*zip(*placed.values(), strict=True), c=colour, marker=marker, label=words)
             for name, place in placed.items():
                 ax.annotate(name.removesuffix(f"_x{scale}"), place, fontsize=7, color=colour)
-    axes[0].set_xlabel("true multiply-adds for 1280x720, G")
-    axes[1].set_xlabel("CPU time for 1280x720, ms, one thread")
+    words = {"giga_multiply_adds": "true multiply-adds, G", "milliseconds": "CPU time, ms, one thread"}
+    for ax, key in zip(axes, keys, strict=True):
+        ax.set_xlabel(f"{words[key]}, for 1280x720")
     axes[0].set_ylabel(f"PSNR on {dataset} x{scale}, dB")
     for ax in axes:
         ax.set_xscale("log")
