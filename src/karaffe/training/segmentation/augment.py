@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class Pipeline:
     """
 
     def __init__(self, path: Path) -> None:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # It would ask the network for its newest version.
         try:
             import albumentations
         except ModuleNotFoundError as error:
