@@ -244,7 +244,15 @@ def test_version_and_module_entry() -> None:
 def test_interruption_leaves_no_half_file(tmp_path: Path, sent: signal.Signals) -> None:
     Image.open(PICTURES / "coffee.png").resize((1800, 1200)).save(tmp_path / "large.png")
     command = [sys.executable, "-m", "karaffe", "upscale", "large.png", "-o", "out.png", "--scale", "4", "--tile", "64"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a suite that a shell started in the background ignores Ctrl-C, and its children would inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     limit = time.monotonic() + 60
     while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < limit and process.poll() is None:
         time.sleep(0.05)

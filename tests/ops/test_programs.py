@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,23 @@ def test_asked_for_the_operators_decompose_into_torchs_own() -> None:
     assert not any(name.startswith("karaffe") for name in names(plain))
     x = torch.randn(3, 4, 8, 3)
     assert_close(plain.module()(x), model(x), "decomposed", 1e-5)
+
+
+COMPILED_ON_A_SERVER = """
+import torch, karaffe.ops
+source, logits = torch.randn(1, 4, 5, 6), torch.randn(1, 36, 5, 6)
+call = lambda v, a: karaffe.ops.reassemble_logits(v, a, 3)
+torch.testing.assert_close(torch.compile(call, fullgraph=True)(source, logits), call(source, logits))
+"""
+
+
+def test_inductor_takes_the_operators_where_CI_is_set() -> None:  # noqa: N802 (the variable's name)
+    """Inductor refuses operators that decompose there, unless they were handed to it."""
+    environment = {**os.environ, "CI": "true"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", COMPILED_ON_A_SERVER], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_training_through_an_exported_program() -> None:

@@ -1,7 +1,7 @@
 """What registering an operator with a Python derivative takes of torch: its private names, and nothing of ours.
 
-A kernel on the ``Autograd`` key handles one level of differentiation and redispatches below itself. This is the
-only module that uses torch's private names, so that a torch that renames one breaks it here.
+A kernel on the ``Autograd`` key handles one level of differentiation and redispatches below itself. This module and
+``inductor`` are the only ones that use torch's private names, so that a torch that renames one breaks it here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
+
+from karaffe.ops import inductor
 
 Operator = Any
 Arguments = tuple[Any, ...]
@@ -111,6 +113,7 @@ def register_formula(op: Operator, formula: Callable[..., Any], fake: Callable[.
     # ONNX's exporter takes standard operators from here; the "meta" entry keeps FakeTensor off the formula.
     torch._decomp.register_decomposition(op)(formula)
     torch._decomp.register_decomposition(op, type="meta")(fake)
+    inductor.keep_whole(op)
 
 
 def register_vmap(op: Operator, tensors: int) -> None:
