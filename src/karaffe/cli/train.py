@@ -12,6 +12,18 @@ from karaffe.errors import ArgumentError
 
 app = typer.Typer(help="Train a network from a configuration file; a run can be interrupted and resumed to the bit.")
 
+Resume = Annotated[Path | None, typer.Option(help="Folder of an unfinished run, instead of a configuration.")]
+Runs = Annotated[Path, typer.Option(help="Where the new run's folder is made.")]
+Name = Annotated[str | None, typer.Option(help="The run's name (default: the file's).")]
+Loggers = Annotated[str, typer.Option(help="Also write the log for: tensorboard, csv; with commas.")]
+Devices = Annotated[int, typer.Option(min=1, help="Processes that share every batch (DDP).")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+
+
+def _check_one(config: Path | None, resume: Path | None) -> None:
+    if (config is None) == (resume is None):
+        raise ArgumentError(f"give a configuration file, or --resume RUN; got {config=!s}, {resume=!s}")
+
 
 @app.callback()
 def options() -> None:
@@ -21,22 +33,19 @@ def options() -> None:
 @app.command("sr")
 def sr(
     config: Annotated[Path | None, typer.Argument(help="TOML file: model, data, optimisation, run.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Folder of an unfinished run, instead of a configuration.")
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="Where the new run's folder is made.")] = Path("benchmarks/runs"),
-    name: Annotated[str | None, typer.Option(help="The run's name (default: the file's).")] = None,
+    resume: Resume = None,
+    runs: Runs = Path("benchmarks/runs"),
+    name: Name = None,
     data: Annotated[Path | None, typer.Option(help="Folder of pictures, if not the configuration's.")] = None,
-    loggers: Annotated[str, typer.Option(help="Also write the log for: tensorboard, csv; with commas.")] = "",
-    devices: Annotated[int, typer.Option(min=1, help="Processes that share every batch (DDP).")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    loggers: Loggers = "",
+    devices: Devices = 1,
+    quiet: Quiet = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Train a super-resolution network, or go on with a run that was interrupted."""
     use_threads(threads)
-    if (config is None) == (resume is None):
-        raise ArgumentError(f"give a configuration file, or --resume RUN; got {config=!s}, {resume=!s}")
+    _check_one(config, resume)
     with needs_training():
         from karaffe.training import train_sr
     result = train_sr(
@@ -59,32 +68,28 @@ def sr(
 @app.command("seg")
 def seg(
     config: Annotated[Path | None, typer.Argument(help="TOML file: network, data, optimisation, run.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Folder of an unfinished run, instead of a configuration.")
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="Where the new run's folder is made.")] = Path("benchmarks/runs"),
-    name: Annotated[str | None, typer.Option(help="The run's name (default: the file's).")] = None,
+    resume: Resume = None,
+    runs: Runs = Path("benchmarks/runs"),
+    name: Name = None,
     data: Annotated[Path | None, typer.Option(help="Data set, if not the configuration's.")] = None,
-    loggers: Annotated[str, typer.Option(help="Also write the log for: tensorboard, csv; with commas.")] = "",
-    devices: Annotated[int, typer.Option(min=1, help="Processes that share every batch (DDP).")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    loggers: Loggers = "",
+    devices: Devices = 1,
+    quiet: Quiet = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Train a segmentation network, or go on with a run that was interrupted."""
     use_threads(threads)
-    if (config is None) == (resume is None):
-        raise ArgumentError(f"give a configuration file, or --resume RUN; got {config=!s}, {resume=!s}")
+    _check_one(config, resume)
     with needs_training():
         from karaffe.training.segmentation import train_seg
-    wanted = names(loggers, "--loggers") if loggers else []
     result = train_seg(
         config,
         resume=resume,
         runs=runs,
         name=name,
         data=data,
-        loggers=wanted,
+        loggers=names(loggers, "--loggers") if loggers else [],
         devices=devices,
         progress=not (quiet or as_json),
     )
