@@ -44,6 +44,14 @@ def test_every_upsampler_serves_and_every_parameter_learns(network: str, upsampl
 
 
 @pytest.mark.parametrize("network", list_segmenters())
+@pytest.mark.parametrize("width", [0.125, 1.0])
+def test_carafe_is_the_papers_at_any_width(network: str, width: float) -> None:
+    made = [m for m in create_segmenter(network, 3, "carafe", width=width).modules() if isinstance(m, karaffe.CARAFE)]
+    assert len(made) == 5
+    assert not any(isinstance(part, nn.BatchNorm2d) for m in made for part in m.modules())
+
+
+@pytest.mark.parametrize("network", list_segmenters())
 @given(height=st.integers(1, 70), width=st.integers(1, 70), channels=st.sampled_from([1, 3]))
 @settings(max_examples=6)
 def test_images_of_any_size(network: str, height: int, width: int, channels: int) -> None:

@@ -180,6 +180,7 @@ def test_normalisers_of_the_ablation(normalizer):
         ({"init_floor": 0}, "init_floor must be between 0 and 1"),
         ({"padding_mode": "wrap"}, "padding_mode must be one of"),
         ({"normalizer": "relu"}, "normalizer must be one of"),
+        ({"norm": "layer"}, "norm must be True or False"),
         ({"normalizer": "sigmoid", "init": "nearest"}, "needs normalizer='softmax'"),
         ({"dims": 4}, "dims must be 1, 2 or 3"),
     ],

@@ -129,6 +129,8 @@ class CARAFE(Upsampler):
         self.normalizer = one_of(normalizer, NORMALIZERS, "normalizer")
         self.init_floor = init_floor
         self.activation = None if activation is None else one_of(activation, tuple(ACTIVATIONS), "activation")
+        if not isinstance(norm, bool):
+            raise ArgumentError(f"norm must be True or False; got {norm=}")
         self._check_options(norm or out_channels is not None)
         self.sub_pixels = tuple(math.ceil(f) for f in self.factors(dims))
         self.taps = up_kernel**dims

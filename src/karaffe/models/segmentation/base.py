@@ -99,7 +99,7 @@ def make_upsampler(name: str, channels: int, options: Mapping[str, Any]) -> Upsa
         "compressed_channels": compressed,
         "embedding_dim": compressed,
     }
-    if channels % 32:
+    if channels % 32 and name.startswith("sapa"):  # CARAFE's option of that name is another one
         fitting["norm"] = "layer"
     fitting["norm_groups"] = math.gcd(32, channels)
     fitting["reduction"] = math.gcd(4, max(1, channels // 2))
