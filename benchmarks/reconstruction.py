@@ -1,12 +1,14 @@
 """What upsampling does to pictures that a network makes: an autoencoder, inpainting, and a generator.
 
-    python benchmarks/reconstruction.py                    # all three, on a GPU where there is one
-    python benchmarks/reconstruction.py --tasks autoencoder --candidates deconv-3,carafe --steps 200
+    python benchmarks/reconstruction.py --raw FOLDER       # all three, on a GPU where there is one
+    python benchmarks/reconstruction.py --raw FOLDER --tasks generator --candidates deconv-3,carafe --steps 200
+    python benchmarks/reconstruction.py --raw FOLDER --write --into docs/guide/segment.md
 
-Every candidate is trained on the same crops with the same seed. Checkerboard energy is the share of a picture's
-variance that repeats with the stride of the upsampling; of the pictures held out it is the reference. The generator
-learns one latent vector a crop (Bojanowski et al., *Optimizing the latent space of generative networks*, ICML 2018),
-and new pictures are decoded from a Gaussian fitted to them.
+What is trained already lies in FOLDER, a file each, and is not trained again; what is written keeps the stored figures
+of tasks that FOLDER has nothing of. Every candidate is trained on the same crops with the same seed. Checkerboard
+energy is the share of a picture's variance that repeats with the stride of the upsampling; of the pictures held out it
+is the reference. The generator learns one latent vector a crop (Bojanowski et al., *Optimizing the latent space of
+generative networks*, ICML 2018), and new pictures are decoded from a Gaussian fitted to them.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from karaffe.upsamplers import create_upsampler, describe_upsampler
 CANDIDATES = "nearest,bilinear,resize-conv,pixel-shuffle,deconv,deconv-3,carafe,dysample"
 TASKS = ("autoencoder", "inpainting", "generator")
 TRAIN, HELD_OUT = ("astronaut", "hubble_deep_field", "rocket", "immunohistochemistry"), ("coffee", "chelsea")
-EDGE, BATCH, STRIDE, LATENT, CROPS = 64, 32, 2, 64, 512
+EDGE, STRIDE, LATENT, CROPS = 64, 2, 64, 128
 ASSETS = Path(__file__).parents[1] / "docs" / "assets" / "reconstruction"
 
 
@@ -112,7 +114,7 @@ class Crops:
         arrays = [np.ascontiguousarray(getattr(pictures, name)()[..., :3]) for name in names]
         self.planes = [torch.from_numpy(a).permute(2, 0, 1).to(device) for a in arrays]
 
-    def __call__(self, step: int, count: int = BATCH) -> Tensor:
+    def __call__(self, step: int, count: int) -> Tensor:
         draws = np.random.Generator(np.random.Philox(key=step)).random((count, 4))
         return torch.stack([self._cut(*row) for row in draws]).float() / 255
 
@@ -143,7 +145,7 @@ def forward(task: str, model: nn.Module, x: Tensor, step: int) -> Tensor:
     return model(x)
 
 
-def train(task: str, name: str, steps: int, device: str) -> dict:
+def train(task: str, name: str, steps: int, batch: int, device: str) -> dict:
     """Train one candidate; return its figures, its energy over the steps, and pictures."""
     torch.manual_seed(0)
     model = (Generator(name) if task == "generator" else Autoencoder(name, task == "inpainting")).to(device)
@@ -159,34 +161,41 @@ def train(task: str, name: str, steps: int, device: str) -> dict:
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
         if fixed is not None:
-            chosen = torch.from_numpy(np.random.Generator(np.random.Philox(key=step)).integers(CROPS, size=BATCH))
+            chosen = torch.from_numpy(np.random.Generator(np.random.Philox(key=step)).integers(CROPS, size=batch))
             source, target = model.latents[chosen.to(device)], fixed[chosen.to(device)]
         else:
-            source = target = crops(step)
+            source = target = crops(step, batch)
         loss = F.l1_loss(forward(task, model, source, step), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     made = results(task, model, held)
-    compared = held
-    if fixed is not None:  # How well the crops it learned come back; new pictures have nothing to be compared with.
+    if fixed is None:
+        remade, compared = made, held
+    else:  # How well the crops it learned come back; new pictures have nothing to be compared with.
         with torch.no_grad():
-            compared, remade = fixed[:64], model(model.latents[:64]).clamp(0, 1)
-    else:
-        remade = made
+            remade, compared = model(model.latents[:64]).clamp(0, 1), fixed[:64]
     pairs = [(to_array(a), to_array(b)) for a, b in zip(remade, compared, strict=True)]
     return {
         "task": task,
         "candidate": name,
+        "steps": steps,
+        "batch": batch,
         "psnr": float(np.mean([psnr(a, b) for a, b in pairs])),
         "ssim": float(np.mean([ssim(a.mean(2), b.mean(2)) for a, b in pairs])),
         "energy": energy(made),
         "energies": energies,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "grid": np.concatenate([to_array(a) for a in made[:6]], axis=1),
-        "reference": np.concatenate([to_array(a) for a in held[:6]], axis=1),
         "natural": energy(held),
+        "grid": row(made),
+        "reference": row(held),
+        "given": row(held * (1 - holes(0, len(held), held.device))),
     }
+
+
+def row(images: Tensor) -> np.ndarray:
+    """Return the first six beside each other."""
+    return np.concatenate([to_array(image) for image in images[:6]], axis=1)
 
 
 @torch.no_grad()
@@ -207,8 +216,9 @@ def energy(images: Tensor) -> float:
 def draw(task: str, found: list[dict]) -> None:
     """Write the grid of pictures and the chart of the energies of a task."""
     ASSETS.mkdir(parents=True, exist_ok=True)
-    rows = ([] if task == "generator" else [found[0]["reference"]]) + [f["grid"] for f in found]
-    names = ([] if task == "generator" else ["original"]) + [f["candidate"] for f in found]
+    shown = {"autoencoder": ["reference"], "inpainting": ["reference", "given"], "generator": []}[task]
+    rows = [found[0][kind] for kind in shown] + [f["grid"] for f in found]
+    names = ["original", "given"][: len(shown)] + [f["candidate"] for f in found]
     canvas = Figure(figsize=(7, 1.15 * len(rows)), layout="constrained")
     for axes, row, name in zip(np.atleast_1d(canvas.subplots(len(rows))), rows, names, strict=True):
         axes.imshow(np.repeat(np.repeat(row, 2, 0), 2, 1), interpolation="nearest")
@@ -228,78 +238,89 @@ def draw(task: str, found: list[dict]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--raw", type=Path, required=True, help="folder of what was found, a file a task and candidate")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--candidates", default=CANDIDATES)
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--raw", type=Path, help="only train: keep what was found in this file (.npz)")
-    parser.add_argument("--read", type=Path, nargs="*", help="only write: take what was found from these files")
-    parser.add_argument("--into", type=Path, help="a page whose part between <!-- reconstruction --> and <!-- end -->")
-    parser.add_argument("--trained-on", default="this machine", help="what trained them, for the note")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--trained-on", default="this machine", help="what trains them, for the note")
     parser.add_argument("--backend", help="of karaffe's operators: reference, cpu, triton (default: by device)")
+    parser.add_argument("--write", action="store_true", help="train nothing: write table, charts and pictures")
+    parser.add_argument("--into", type=Path, help="a page whose part between <!-- reconstruction --> and <!-- end -->")
     arguments = parser.parse_args()
+    if arguments.write:
+        write([kept(path) for path in sorted(arguments.raw.glob("*.npz"))], arguments.into)
+        return
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    arguments.raw.mkdir(parents=True, exist_ok=True)
     with use_backend(arguments.backend):
-        run(arguments, device)
-
-
-def run(arguments: argparse.Namespace, device: str) -> None:
-    """Train what is asked for, or read it, and write it."""
-    if arguments.read:
-        found = [entry for path in arguments.read for entry in kept(path)]
-    else:
-        found = []
         for task in arguments.tasks.split(","):
             for name in arguments.candidates.split(","):
-                found.append(train(task, name, arguments.steps, device) | {"steps": arguments.steps})
-                last = found[-1]
-                print(f"{task} {name}: {last['psnr']:.2f} dB, {last['ssim']:.4f}, {last['energy']:.2e}", flush=True)
-    if arguments.raw:
-        keep(found, arguments.raw)
-        return
-    write(found, arguments)
+                path = arguments.raw / f"{task}_{name}.npz"
+                if path.exists():
+                    continue
+                found = train(task, name, arguments.steps, arguments.batch, device)
+                keep(found | {"trained_on": arguments.trained_on}, path)
+                print(f"{task} {name}: {found['psnr']:.2f} dB, {found['ssim']:.4f}, {found['energy']:.2e}", flush=True)
 
 
-def keep(found: list[dict], path: Path) -> None:
-    """Write what was found into one file: figures as JSON, grids as they are."""
-    kinds = ("grid", "reference")
-    grids = {f"{k}{i}": (255 * e[k]).round().astype(np.uint8) for i, e in enumerate(found) for k in kinds}
-    figures = [{k: v for k, v in e.items() if k not in kinds} for e in found]
-    np.savez_compressed(path, figures=np.array(json.dumps(figures)), **grids)
+GRIDS = ("grid", "reference", "given")
 
 
-def kept(path: Path) -> list[dict]:
+def keep(found: dict, path: Path) -> None:
+    """Write what was found of one candidate into a file: figures as JSON, grids as they are."""
+    grids = {kind: (255 * found[kind]).round().astype(np.uint8) for kind in GRIDS}
+    figures = {key: value for key, value in found.items() if key not in GRIDS}
+    scratch = path.with_suffix(".part")
+    with scratch.open("wb") as file:
+        np.savez_compressed(file, figures=np.array(json.dumps(figures)), **grids)
+    scratch.replace(path)
+
+
+def kept(path: Path) -> dict:
     """Read what :func:`keep` wrote."""
     with np.load(path) as file:
-        figures = json.loads(str(file["figures"]))
-        return [e | {k: file[f"{k}{i}"] / 255 for k in ("grid", "reference")} for i, e in enumerate(figures)]
+        return json.loads(str(file["figures"])) | {kind: file[kind] / 255 for kind in GRIDS}
 
 
-def write(found: list[dict], arguments: argparse.Namespace) -> None:
-    """Write table, figures and pictures."""
-    lines = [
-        "| task | upsampling | PSNR, dB | SSIM | checkerboard energy | parameters |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
+def write(found: list[dict], page: Path | None) -> None:
+    """Write table, charts and pictures; what is stored of other tasks stays."""
+    order = {name: place for place, name in enumerate(CANDIDATES.split(","))}
+    found.sort(key=lambda e: order.get(e["candidate"], len(order)))
+    store = RESULTS / "reconstruction.json"
+    stored = json.loads(store.read_text())["results"] if store.exists() else []
     for task in dict.fromkeys(entry["task"] for entry in found):
         mine = [entry for entry in found if entry["task"] == task]
+        stored = [entry for entry in stored if entry["task"] != task]
+        stored += [{key: value for key, value in entry.items() if key not in GRIDS} for entry in mine]
         draw(task, mine)
-        for e in mine:
-            cells = (task, e["candidate"], f"{e['psnr']:.2f}", f"{e['ssim']:.4f}", f"{e['energy']:.2e}")
-            lines.append(f"| {' | '.join(cells)} | {e['parameters']:,} |")
-    note = (
-        f"{found[0]['steps']} steps of {BATCH} crops of {EDGE} x {EDGE}, one seed; held-out crops of other pictures "
-        f"(energy of those: {found[0]['natural']:.2e}). Inpainting: over the whole crop, what lies outside of the hole "
-        "being given. Generator: PSNR and SSIM of crops it learned, energy of new pictures."
-    )
-    figures = [{k: v for k, v in e.items() if k not in ("grid", "reference")} for e in found]
-    text = "\n".join([f"{note} Trained on {arguments.trained_on}.", "", *lines]) + "\n"
+    stored.sort(key=lambda e: TASKS.index(e["task"]))
+    text = table(stored)
     (RESULTS / "reconstruction.md").write_text(text)
-    payload = {"trained_on": arguments.trained_on, "results": figures}
-    (RESULTS / "reconstruction.json").write_text(json.dumps(payload, indent=1) + "\n")
-    if arguments.into:
-        write_into(arguments.into, "reconstruction", text)
+    store.write_text(json.dumps({"results": stored}, indent=1) + "\n")
+    if page:
+        write_into(page, "reconstruction", text)
     print(text)
+
+
+def table(entries: list[dict]) -> str:
+    """Return the figures as Markdown."""
+    lines = ["| task | upsampling | PSNR, dB | SSIM | checkerboard energy | parameters |"]
+    lines.append("|---|---|---:|---:|---:|---:|")
+    for e in entries:
+        cells = (e["task"], e["candidate"], f"{e['psnr']:.2f}", f"{e['ssim']:.4f}", f"{e['energy']:.2e}")
+        lines.append(f"| {' | '.join(cells)} | {e['parameters']:,} |")
+    budgets = dict.fromkeys(
+        f"{e['task']}, {e['steps']} steps of {e['batch']} crops of {EDGE} x {EDGE}, on {e['trained_on']}"
+        for e in entries
+    )
+    note = (
+        f"{'; '.join(budgets)}. One seed; held-out crops of other pictures (energy of those: "
+        f"{entries[0]['natural']:.2e}). Inpainting: over the whole crop, what lies outside of the hole being given. "
+        f"Generator: PSNR and SSIM of the {CROPS} crops it learned, energy of new pictures."
+    )
+    return "\n".join([f"{note[0].upper()}{note[1:]}", "", *lines]) + "\n"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from karaffe.models import (
 )
 from karaffe.models.kernels import interpolation_kernels
 from karaffe.models.luma import to_luma
+from karaffe.models.start import transposed_bicubic
 
 NETWORKS = {
     "srcnn": ("srcnn", {}),
@@ -116,6 +117,7 @@ def test_bilinear_kernels_fit_into_three_taps(scale: int) -> None:
         ({"head": "kernels", "kernel_size": 4}, ArgumentError, "odd"),
         ({"head": "kernels", "kernel_size": 3, "normalizer": "sum-to-one"}, ArgumentError, "at least 5"),
         ({"channels": 0}, ArgumentError, "channels=0"),
+        ({"residual": True}, ArgumentError, "residual adds"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict, error: type, message: str) -> None:
@@ -126,3 +128,30 @@ def test_options_out_of_range_are_refused(options: dict, error: type, message: s
 def test_an_upsampler_that_needs_a_guide_is_refused() -> None:
     with pytest.raises(ArgumentError, match="needs no guide"):
         create_model("srresnet-small", 2, pretrained=False, upsampler="sapa")
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_networks_that_make_the_whole_image_start_at_an_interpolation(scale: int) -> None:
+    torch.manual_seed(0)
+    x, inner = torch.rand(1, 1, 6, 6), slice(8 * scale, -8 * scale)
+    x = torch.nn.functional.interpolate(x, (30, 30), mode="bilinear")
+    for name, kind, tolerance in (("fsrcnn", "bicubic", 1e-5 if scale == 2 else 0.03), ("espcn", "bilinear", 0.025)):
+        model = create_model(name, scale, pretrained=False).requires_grad_(False)
+        head = model.get_submodule("deconvolution" if name == "fsrcnn" else "last")
+        # What the other channels add at random is for learning; here only the channel that carries the image counts.
+        kept = head.weight[:1].clone() if name == "fsrcnn" else head.weight[:, :1].clone()
+        head.weight.zero_()
+        (head.weight[:1] if name == "fsrcnn" else head.weight[:, :1]).copy_(kept)
+        expected = Interpolation(kind, scale)(x)
+        assert (model(x) - expected)[..., inner, inner].abs().max() < tolerance
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("taps", [5, 9])
+def test_a_constant_is_enlarged_to_itself_by_a_transposed_convolution(scale: int, taps: int) -> None:
+    weights = transposed_bicubic(scale, taps)
+    x = torch.ones(1, 1, 12, dtype=torch.float64)
+    y = torch.nn.functional.conv_transpose1d(
+        x, weights[None, None], stride=scale, padding=(taps - 1) // 2, output_padding=scale - 1
+    )
+    torch.testing.assert_close(y[..., 4 * scale : -4 * scale], torch.ones(1, 1, 4 * scale, dtype=torch.float64))

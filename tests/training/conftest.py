@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 TINY = """
@@ -26,6 +31,29 @@ seed = 3
 log_every = 5
 save_every = 10
 validate_every = 20
+"""
+
+
+SHARED = """
+import os, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from karaffe.training import train_sr
+from karaffe.training.base import Training
+from karaffe.training.segmentation import train_seg
+
+train, config, runs = {"sr": train_sr, "seg": train_seg}[sys.argv[1]], *sys.argv[2:]
+finish = Training.finish
+
+def kept(self, first=True):
+    rank = os.environ.get("LOCAL_RANK", "0")
+    torch.save(self.network.state_dict(), Path(runs) / f"rank{rank}.pt")
+    return finish(self, first)
+
+Training.finish = kept
+if __name__ == "__main__":
+    train(config, runs=runs, devices=2, progress=False)
 """
 
 
@@ -57,3 +85,26 @@ def tiny(pictures: Path, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text(TINY.format(folder=pictures.as_posix(), steps=40))
     return path
+
+
+@pytest.fixture
+def train_with_two(tmp_path: Path) -> Callable[[str, Path], tuple[Path, list[dict]]]:
+    """Train ``"sr"`` or ``"seg"`` with two processes; return the run and the weights that each process ended with."""
+
+    def train(kind: str, config: Path) -> tuple[Path, list[dict]]:
+        script, runs = tmp_path / "shared.py", tmp_path / "two"
+        script.write_text(SHARED)
+        runs.mkdir()
+        environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "RANK")}
+        done = subprocess.run(
+            [sys.executable, str(script), kind, str(config), str(runs)],
+            env=environment | {"PYTHONWARNINGS": "ignore"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return runs / config.stem, [torch.load(runs / f"rank{rank}.pt") for rank in (0, 1)]
+
+    return train

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from karaffe.errors import TrainingError
+from karaffe.errors import ArgumentError, TrainingError
 from karaffe.training import train_sr
 from karaffe.training.config import parse_config
 from karaffe.training.graphs import GraphedTraining, train_together
@@ -108,3 +108,8 @@ def test_half_precision_is_near_the_whole_one(text: str, tmp_path: Path, picture
     assert a[0]["loss"] != b[0]["loss"]
     assert a[0]["loss"] == pytest.approx(b[0]["loss"], rel=0.02)
     assert a[-1]["psnr"] == pytest.approx(b[-1]["psnr"], abs=0.3)
+
+
+def test_a_log_line_within_a_graph_is_refused(tiny: Path, tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(ArgumentError, match="log_every must be a multiple of 10"):
+        begin(tiny.read_text(), tmp_path / "run", pictures)

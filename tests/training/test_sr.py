@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,17 @@ def test_with_a_cooldown_the_plateau_does_not_depend_on_the_number_of_steps() ->
     assert learning_rate(long, 699) == 1.0
     assert learning_rate(long, 800) == pytest.approx(0.5)
     assert learning_rate(long, 899) < 1e-4
+
+
+def test_two_processes_train_what_one_does(tiny: Path, tmp_path: Path, train_with_two: Callable) -> None:
+    tiny.write_text(tiny.read_text().replace("steps = 40", "steps = 20"))
+    run, (first, second) = train_with_two("sr", tiny)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    one = train_sr(tiny, runs=tmp_path / "one", progress=False)
+    alone, shared = (load_file(folder / "weights.safetensors") for folder in (one.run, run))
+    for key, value in alone.items():
+        torch.testing.assert_close(shared[key], value, rtol=0, atol=1e-4)
+    assert sorted(path.name for path in run.iterdir()) == ["config.toml", "log.jsonl", "weights.safetensors"]
+    logs = [[(line["step"], line.get("loss")) for line in log_of(folder)] for folder in (one.run, run)]
+    assert [step for step, _ in logs[0]] == [step for step, _ in logs[1]]
+    assert [loss for _, loss in logs[1] if loss] == pytest.approx([loss for _, loss in logs[0] if loss], rel=1e-4)

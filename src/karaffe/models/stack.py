@@ -19,6 +19,8 @@ from karaffe.models.luma import LumaNetwork
 
 Head = Literal["sub-pixel", "kernels", "filters"]
 Normalizer = Literal["zero-sum", "sum-to-one", "softmax", "none"]
+# Edge of the window in which bicubic fits, whatever the factor.
+BICUBIC = 5
 
 
 class Stack(LumaNetwork):
@@ -37,7 +39,7 @@ class Stack(LumaNetwork):
 
     Raises:
         UnknownNameError: a head or normaliser that there is not.
-        ArgumentError: a number out of range.
+        ArgumentError: a number out of range, or a residual without a head of kernels.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Stack(LumaNetwork):
             raise ArgumentError(
                 f"channels and filters must be at least 1, depth at least 0; got {channels=}, {filters=}, {depth=}"
             )
+        if head == "sub-pixel" and residual:
+            raise ArgumentError("residual adds sub-pixels to a head of kernels; head='sub-pixel' has nothing else")
         reach = 1 + depth + (head == "sub-pixel")
-        super().__init__(scale, max(reach, max(kernel_size, 5) // 2 if head != "sub-pixel" else 0))
+        super().__init__(scale, max(reach, max(kernel_size, BICUBIC) // 2 if head != "sub-pixel" else 0))
         self.trunk = nn.Sequential()
         for width in (1, *[channels] * depth):
             self.trunk.append(nn.Conv2d(width, channels, 3, padding=1))
@@ -107,7 +111,7 @@ class KernelHead(nn.Module):
         self.linear = nn.Conv2d(channels, scale**2 * kernel_size**2, 1)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.get_parameter("bias"))
-        base = interpolation_kernels(scale, max(kernel_size, 5))
+        base = interpolation_kernels(scale, max(kernel_size, BICUBIC))
         if normalizer == "softmax":
             base = interpolation_kernels(scale, kernel_size, "triangle").clamp_min(1e-3).log()
         self.register_buffer("base", base.float(), persistent=False)
@@ -150,7 +154,7 @@ class FilterHead(nn.Module):
         self.linear = nn.Conv2d(channels, filters, 1)
         self.dictionary = nn.Parameter(torch.randn(filters, scale**2, kernel_size**2) / kernel_size**2)
         nn.init.normal_(self.linear.weight, std=0.1)
-        self.register_buffer("base", interpolation_kernels(scale, 5).float(), persistent=False)
+        self.register_buffer("base", interpolation_kernels(scale, BICUBIC).float(), persistent=False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         dictionary: Tensor = self.dictionary
@@ -160,7 +164,7 @@ class FilterHead(nn.Module):
         if self.normalizer == "softmax":
             coefficients = coefficients.softmax(1)
         maps = convolve(y, dictionary.flatten(0, 1), self.kernel_size).unflatten(1, dictionary.shape[:2])
-        enlarged = convolve(y, self.base, round(self.base.shape[1] ** 0.5)) + (coefficients[:, :, None] * maps).sum(1)
+        enlarged = convolve(y, self.base, BICUBIC) + (coefficients[:, :, None] * maps).sum(1)
         if self.normalizer == "sum-to-one":
             sums = 1 + torch.einsum("nrhw,rs->nshw", coefficients, dictionary.sum(2))
             enlarged = enlarged / sums.clamp_min(0.25)

@@ -23,7 +23,7 @@ from karaffe.errors import ArgumentError, TrainingError
 from karaffe.training.config import OptimisationSection, RunSection
 from karaffe.training.loggers import check_loggers, make_loggers
 from karaffe.training.loop import Bar, Steps, interruptible, quiet
-from karaffe.training.run import Run, all_finite
+from karaffe.training.run import Run, all_finite, follows
 
 Batch = tuple[int, Tensor, Tensor]
 
@@ -178,9 +178,13 @@ class Training(L.LightningModule):
             share = slice(self.trainer.global_rank, None, self.trainer.world_size)
             source, target = source[share], target[share]
         loss = self.loss(source, target)
-        if not torch.isfinite(loss):
-            self.diverged(step, float(loss.detach()))
-        self.losses.append(float(loss.detach()))
+        of_all = loss.detach()
+        if self.trainer.world_size > 1:
+            # All processes have to stop where one must, else the others wait for it for ever.
+            of_all = self.trainer.strategy.reduce(of_all.clone(), reduce_op="mean")
+        if not torch.isfinite(of_all):
+            self.diverged(step, float(of_all))
+        self.losses.append(float(of_all))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -258,11 +262,10 @@ class Training(L.LightningModule):
             self.network.load_state_dict(_part(tensors, "weights"))
             self.mean = {key: tensors[f"mean/{key}"] for key in self.mean}
             for name, parameter in self.network.named_parameters():
-                self.adam.state[parameter] = {
-                    "step": torch.tensor(float(step)),
-                    "exp_avg": tensors[f"exp_avg/{name}"],
-                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"],
-                }
+                moments = {key: tensors[f"{key}/{name}"] for key in ("exp_avg", "exp_avg_sq")}
+                # In the parameter's own layout, in which they were computed: the bits may depend on it.
+                moments = {key: torch.empty_like(parameter).copy_(value) for key, value in moments.items()}
+                self.adam.state[parameter] = {"step": torch.tensor(float(step)), **moments}
         except (RuntimeError, KeyError) as error:
             raise ArgumentError(
                 f"the state in {run.folder} is not of the network its config.toml names: {error}"
@@ -276,7 +279,8 @@ class Training(L.LightningModule):
         Raises:
             TrainingError: always.
         """
-        self.run_folder.log({"step": step, "event": "diverged", "pictures": self.sampler.names_at(step)})
+        if not follows():
+            self.run_folder.log({"step": step, "event": "diverged", "pictures": self.sampler.names_at(step)})
         saved = self.run_folder.load_state()
         kept = f"the state of step {saved[1]} is kept" if saved else "no state had been saved yet"
         raise TrainingError(

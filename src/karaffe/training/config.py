@@ -134,9 +134,13 @@ class RunSection(Section):
 
 
 class SRRunSection(RunSection):
-    """As :class:`RunSection`; ``precision``: ``"bf16-mixed"`` computes convolutions in bfloat16."""
+    """As :class:`RunSection`; ``precision``: ``"bf16-mixed"`` computes convolutions in bfloat16.
+
+    ``channels_last``: keep the channels of a pixel together in memory, which is faster on CPUs.
+    """
 
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    channels_last: bool = False
 
 
 class SRConfig(Section):

@@ -12,14 +12,13 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from karaffe.errors import KaraffeError
-from karaffe.training.base import Training, learning_rate
-from karaffe.training.patches import PatchSampler
+from karaffe.errors import ArgumentError, KaraffeError
+from karaffe.training.base import learning_rate
+from karaffe.training.module import SRTraining
 from karaffe.training.run import Run
 
 # Steps in one graph: enough that launching it costs nothing beside running it.
@@ -32,14 +31,22 @@ class GraphedTraining:
     """One training whose steps are replayed.
 
     Args:
-        training: whose sampler cuts its batches on the device; ``log_every`` must be a multiple of 10.
+        training: of a network for super-resolution, whose sampler cuts its batches on the device.
         run: where it logs and saves; a state that is there is taken up.
         device: a CUDA device, or the CPU, where the same steps are executed one by one (for tests).
+
+    Raises:
+        ArgumentError: ``log_every`` is no multiple of the steps in one graph; or as when a run is taken up.
     """
 
-    def __init__(self, training: Training, run: Run, device: torch.device) -> None:
+    def __init__(self, training: SRTraining, run: Run, device: torch.device) -> None:
+        if training.rhythm.log_every % STEPS_A_REPLAY:
+            raise ArgumentError(
+                f"log_every must be a multiple of {STEPS_A_REPLAY}, the steps in a graph; "
+                f"got {training.rhythm.log_every}"
+            )
         self.training, self.device = training.to(device), device
-        self.sampler = cast(PatchSampler, training.sampler)
+        self.sampler = training.sampler
         self.sampler.use(device)
         training.begin(run)
         training.mean = {key: value.to(device) for key, value in training.mean.items()}
@@ -78,12 +85,12 @@ class GraphedTraining:
                     self.flying.append(event)
         return not self.left and not self.flying
 
-    def prepare(self, most: int | None = None) -> None:
-        """Hand over where the crops of the next steps lie, up to a log line or ``most``, and what the rates are."""
+    def prepare(self) -> None:
+        """Hand over where the crops of the next steps lie, up to a log line, and what the rates are."""
         settings, store = self.training.settings, self.sampler.store
-        self.stop = min(self.done + (most or self.chunk), settings.steps)
+        self.stop = min(self.done + self.chunk, settings.steps)
         steps = range(self.done, self.done + self.chunk)
-        # Steps beyond the last have no rate and no share in the mean: they change nothing.
+        # Steps of the last graph beyond the last step have no rate and no share in the mean: no weight changes.
         rates = [learning_rate(settings, step) if step < self.stop else 0.0 for step in steps]
         shares = [1 - min(settings.ema, (step + 1) / (step + 10)) if step < self.stop else 0.0 for step in steps]
         with torch.cuda.stream(self.stream):

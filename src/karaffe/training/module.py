@@ -101,6 +101,8 @@ class SRTraining(Training):
                 start_from(self.network, Path(config.model.start), config.model.name)
             if settings.expansion:
                 expand(self.network, settings.expansion)
+        if config.run.channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean = {k: v.clone() for k, v in plain_weights(self.network).items()}
 
     def loss(self, source: Tensor, target: Tensor) -> Tensor:

@@ -28,6 +28,14 @@ from karaffe.models.checkpoint import read_tensors, write_tensors
 STATE_LIMIT = 2 * 2**20
 
 
+def follows() -> bool:
+    """Say whether this process is another than the first of several that share a training.
+
+    Lightning and torchrun start every process from the beginning, so each of them comes by where a run is made.
+    """
+    return any(os.environ.get(name, "0") != "0" for name in ("LOCAL_RANK", "RANK"))
+
+
 class Run:
     """The folder of one training run.
 
@@ -47,12 +55,14 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, config_text: str, *, state_limit: int | None = STATE_LIMIT) -> Run:
-        """Make a new run's folder with its configuration.
+        """Make a new run's folder with its configuration; of several processes the first one does.
 
         Raises:
             FileError: the folder holds a run already, or cannot be written.
         """
         run = cls(folder, state_limit=state_limit)
+        if follows():
+            return run
         if run.config_path.exists():
             raise FileError(f"{folder} holds a run already; resume it, or choose another name")
         try:
@@ -115,7 +125,9 @@ class Run:
         self._replace(self.folder / "log.csv", text.getvalue())
 
     def rewind(self, step: int) -> None:
-        """Drop what the log says of steps after ``step``."""
+        """Drop what the log says of steps after ``step``; of several processes the first one does."""
+        if follows():
+            return
         kept = [line for line in self.lines() if line["step"] <= step and "event" not in line]
         self._replace(self.log_path, "".join(json.dumps(line) + "\n" for line in kept))
 

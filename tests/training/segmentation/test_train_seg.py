@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,13 @@ def test_other_pictures_are_refused_by_a_begun_run(
     Image.fromarray(np.zeros((32, 32), dtype=np.uint8)).save(other / "labels" / "1.png")
     with pytest.raises(ArgumentError, match="fingerprint"):
         train_seg(resume=tmp_path / "tiny", data=other, progress=False)
+
+
+def test_two_processes_end_with_the_same_weights(tiny: Path, train_with_two: Callable) -> None:
+    tiny.write_text(tiny.read_text().replace("steps = 30", "steps = 10"))
+    run, (first, second) = train_with_two("seg", tiny)
+    # Running statistics of batch normalisation are each process's own until the next step begins.
+    assert all(torch.equal(first[key], second[key]) for key in first if "running" not in key)
+    assert [line["step"] for line in log_of(run)] == [5, 10, 10]
+    model, _ = load_segmenter(run / "weights.safetensors")
+    assert model(torch.rand(1, 3, 32, 32)).isfinite().all()
