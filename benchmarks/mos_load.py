@@ -120,10 +120,10 @@ def run(database: str) -> dict[str, float]:
     try:
         if server.stdout is None or not (found := re.search(r":(\d+)/", server.stdout.readline())):
             raise SystemExit("the server did not start")
-        started = time.perf_counter()
+        started, before, own = time.perf_counter(), _processor_seconds(server.pid), time.process_time()
         seconds, acknowledged = asyncio.run(_all(int(found[1]), links))
-        wall = time.perf_counter() - started
-        spent = _processor_seconds(server.pid)
+        wall, own = time.perf_counter() - started, time.process_time() - own
+        spent = _processor_seconds(server.pid) - before
     finally:
         server.terminate()
         server.wait(20)
@@ -143,6 +143,7 @@ def run(database: str) -> dict[str, float]:
         "acknowledged": len(acknowledged),
         "lost_or_changed": lost,
         "server_processor_ms_per_vote": round(spent / len(votes) * 1000, 2),
+        "raters_processor_ms_per_vote": round(own / len(votes) * 1000, 2),
         "votes_per_second": round(len(votes) / wall, 1),
         "p50_ms": round(float(np.percentile(seconds, 50)) * 1000, 1),
         "p95_ms": round(float(np.percentile(seconds, 95)) * 1000, 1),

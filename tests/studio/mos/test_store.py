@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import text
 
 from karaffe.errors import ArgumentError
+from karaffe.studio.mos.standing import ExpiredLinkError, NotYetError, UnknownLinkError
 from karaffe.studio.mos.stimuli import decode
-from karaffe.studio.mos.store import ExpiredLinkError, NotYetError, Store, UnknownLinkError, Viewing
+from karaffe.studio.mos.store import Store, Viewing
 from karaffe.studio.mos.votes import read_votes
 
 VIEWING = Viewing(1.25, True, "1x1 1x1")

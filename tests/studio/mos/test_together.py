@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, CursorResult, text
 
 from karaffe.studio.mos.database import Database
 from karaffe.studio.mos.together import Together
@@ -32,13 +32,13 @@ def numbers(database: Database) -> list[int]:
 
 def test_work_of_many_is_kept_and_failures_stay_alone(database: Database) -> None:
     def work(n: int) -> int:
-        def insert(session: Session) -> int:
-            session.execute(text("INSERT INTO numbers VALUES (:n)"), {"n": n})
+        def insert(connection: Connection) -> int:
+            connection.execute(text("INSERT INTO numbers VALUES (:n)"), {"n": n})
             if n % 3 == 0:
                 raise ValueError(n)
             return n
 
-        return database.write_soon(insert)
+        return database.write_soon(insert).result(10)
 
     def tried(n: int) -> int | None:
         try:
@@ -53,41 +53,46 @@ def test_work_of_many_is_kept_and_failures_stay_alone(database: Database) -> Non
 
 
 def test_one_commit_serves_all_who_wait(database: Database) -> None:
-    opened, gate = 0, threading.Event()
+    opened, first, gate = 0, threading.Event(), threading.Event()
 
     @contextmanager
-    def write() -> Iterator[Session]:
+    def write() -> Iterator[Connection]:
         nonlocal opened
         opened += 1
-        with database.write() as session:
-            yield session
+        first.set()
+        with database.transaction() as connection:
+            yield connection
             gate.wait(10)
 
     together = Together(write)
 
-    def insert(n: int) -> None:
-        together.run(lambda session: session.execute(text("INSERT INTO numbers VALUES (:n)"), {"n": n}))
+    insert = text("INSERT INTO numbers VALUES (:n)")
 
-    with ThreadPoolExecutor(9) as pool:
-        done = [pool.submit(insert, n) for n in range(9)]
-        while len(together._waiting) < 8:
-            pass
-        assert not any(one.done() for one in done)
-        gate.set()
-        for one in done:
-            one.result(10)
+    def submit(n: int) -> Future[CursorResult[Any]]:
+        return together.submit(lambda connection: connection.execute(insert, {"n": n}))
+
+    done = [submit(0)]
+    assert first.wait(10)
+    done += [submit(n) for n in range(1, 9)]
+    assert not any(one.done() for one in done)
+    gate.set()
+    for one in done:
+        one.result(10)
+    together.close()
     assert opened == 2
     assert numbers(database) == list(range(9))
 
 
 def test_a_commit_that_fails_is_nobodys_success(database: Database) -> None:
     @contextmanager
-    def write() -> Iterator[Session]:
-        with database.write() as session:
-            yield session
+    def write() -> Iterator[Connection]:
+        with database.transaction() as connection:
+            yield connection
             raise OSError("the disk is gone")
 
     together = Together(write)
+    told = together.submit(lambda connection: connection.execute(text("INSERT INTO numbers VALUES (1)")))
     with pytest.raises(OSError, match="the disk is gone"):
-        together.run(lambda session: session.execute(text("INSERT INTO numbers VALUES (1)")))
+        told.result(10)
+    together.close()
     assert numbers(database) == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,9 +45,10 @@ class Database:
         self.engine = _engine(str(where), create)
         self.shown = self.engine.url.render_as_string(hide_password=True)
         # SQLite has one writer: waiting here is fair and quick, waiting for the file's lock is neither.
-        single = self.engine.dialect.name == "sqlite"
-        self._lock: Any = threading.Lock() if single else nullcontext()
-        self._together = Together(self.write) if single else None
+        self._single = self.engine.dialect.name == "sqlite"
+        self._lock: Any = threading.Lock() if self._single else nullcontext()
+        self._together = Together(self.transaction)
+        self._threads = None if self._single else ThreadPoolExecutor(POOL, "karaffe-database")
         try:
             migrate(self.engine, create, self.shown)
         except DBAPIError as error:
@@ -55,16 +58,25 @@ class Database:
             self.close()
             raise
 
-    def write_soon(self, work: Callable[[Session], T]) -> T:
+    def write_soon(self, work: Callable[[Connection], T]) -> Future[T]:
         """Run a small ``work`` in a transaction, on SQLite shared with others who write at this moment.
 
-        Raises:
-            FileError: As :meth:`write`. And whatever ``work`` raises, which undoes it alone.
+        The future has what ``work`` returned when that is on the disk. It raises :class:`FileError` as :meth:`write`,
+        and whatever ``work`` raises, which undoes it alone.
         """
-        if self._together is not None:
-            return self._together.run(work)
-        with self.write() as session:
-            return work(session)
+        return self._together.submit(work) if self._threads is None else self._threads.submit(self._alone, work)
+
+    def _alone(self, work: Callable[[Connection], T]) -> T:
+        with self.transaction() as connection:
+            return work(connection)
+
+    async def aside(self, read: Callable[[], T]) -> T:
+        """Read without keeping an event loop waiting.
+
+        A read of SQLite comes out of memory, sooner than another thread would have begun with it; what goes over a
+        network is waited for elsewhere.
+        """
+        return read() if self._threads is None else await asyncio.wrap_future(self._threads.submit(read))
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -74,22 +86,32 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session in one transaction: all of it is on the disk when the block has ended, or nothing is.
+        """A session in one transaction, as :meth:`transaction`."""
+        with self.transaction() as connection, Session(connection, expire_on_commit=False) as session:
+            yield session
+            session.flush()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection in one transaction: all of it is on the disk when the block has ended, or nothing is.
 
         Raises:
             FileError: The database does not take it: the disk is full, the server has gone.
         """
         try:
-            with self._lock, Session(self.engine, expire_on_commit=False) as session, session.begin():
-                if self.engine.dialect.name == "sqlite":
-                    session.execute(text("BEGIN IMMEDIATE"))
-                yield session
+            with self._lock, self.engine.begin() as connection:
+                if self._single:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
         except DBAPIError as error:
             if isinstance(error.orig, sqlite3.OperationalError) or error.connection_invalidated or _full(error):
                 raise FileError(f"the database did not take it: {_reason(error)}") from error
             raise
 
     def close(self) -> None:
+        self._together.close()
+        if self._threads is not None:
+            self._threads.shutdown()
         self.engine.dispose()
 
 

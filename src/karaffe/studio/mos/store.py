@@ -10,34 +10,29 @@ import hmac
 import secrets
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from karaffe.errors import ArgumentError, FileError
 from karaffe.studio.mos.config import StudyConfig, parse_config
 from karaffe.studio.mos.database import Database
 from karaffe.studio.mos.designs import TIE
+from karaffe.studio.mos.held import Held
 from karaffe.studio.mos.plan import TEST, TRAINING, Trial, make_schedule
+from karaffe.studio.mos.standing import NotYetError, Place, Standing, digest, find_place, find_standing
 from karaffe.studio.mos.tables import Answer, Assignment, Picture, Rater, StimulusRow, Study, TrialRow
 
 # Letters that nobody confuses when reading a code aloud.
 ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-
-
-class UnknownLinkError(ArgumentError):
-    """A personal link that was never given out."""
-
-
-class ExpiredLinkError(ArgumentError):
-    """A personal link whose time is over."""
-
-
-class NotYetError(ArgumentError):
-    """Something asked for out of turn: an answer before consent, a place that is still to come."""
+HELD_BYTES = 256_000_000
+_PNG = select(Picture.png).where(Picture.id == bindparam("id"))
+_KEEP = insert(Answer)
 
 
 @dataclass(frozen=True)
@@ -113,6 +108,7 @@ class Store:
             self._training = sum(trial.kind == TRAINING for trial in self.trials.values())
             rows = session.execute(select(TrialRow.id, TrialRow.first_id, TrialRow.second_id))
             self._shown = {trial: tuple(s for s in pair if s is not None) for trial, *pair in rows}
+            self._pngs = Held(HELD_BYTES)
             self._sizes = {row.id: (row.width, row.height) for row in session.scalars(select(Picture))}
 
     @cached_property
@@ -136,7 +132,7 @@ class Store:
             ordinal = session.scalar(select(func.count()).select_from(Rater)) or 0
             rater = Rater(
                 code="".join(secrets.choice(ALPHABET) for _ in range(8)),
-                link_sha256=_digest(link),
+                link_sha256=digest(link),
                 created_at=now,
                 expires_at=now + timedelta(days=self.config.link_days),
             )
@@ -157,60 +153,41 @@ class Store:
         ).group_by(Assignment.trial_id)
         return Counter({row[0]: row[1] for row in session.execute(counts)})
 
-    def _rater(self, session: Session, link: str, now: datetime | None, *, lock: bool = False) -> Rater:
-        query = select(Rater).where(Rater.link_sha256 == _digest(link))
-        rater = session.scalar(query.with_for_update() if lock else query)
-        if rater is None:
-            raise UnknownLinkError("this personal link is not known here")
-        if (now or datetime.now(UTC)) >= rater.expires_at and rater.finished_at is None:
-            raise ExpiredLinkError("this personal link has expired; what was answered is kept")
-        return rater
-
     def state(self, link: str, now: datetime | None = None) -> State:
         """Where the rater of ``link`` stands.
 
         Raises:
             UnknownLinkError, ExpiredLinkError: The link does not serve.
         """
-        with self.database.read() as session:
-            rater = self._rater(session, link, now)
-            turn = self._turn(session, rater.id)
-            return State(rater.code, rater.consented_at is not None, turn, rater.completion_code)
+        with self.database.engine.connect() as connection:
+            at = find_standing(connection, link, now)
+        return State(at.code, at.consented, self._turn(at), at.completion_code)
 
-    def _turn(self, session: Session, rater: int) -> Turn | None:
-        total = select(func.count()).select_from(Assignment).where(Assignment.rater_id == rater).scalar_subquery()
-        place = session.execute(
-            select(Assignment.position, Assignment.trial_id, total.label("total"))
-            .outerjoin(Answer)
-            .where(Assignment.rater_id == rater, Answer.assignment_id.is_(None))
-            .order_by(Assignment.position)
-            .limit(1)
-        ).first()
-        if place is None:
+    def _turn(self, at: Standing) -> Turn | None:
+        if at.position is None or at.trial is None:
             return None
-        training = self.trials[place.trial_id].kind == TRAINING
-        sizes = tuple(self._sizes[self._stimuli[s]] for s in self._shown[place.trial_id])
-        return Turn(place.position, place.total, training, sizes, place.position - self._training)
+        training = self.trials[at.trial].kind == TRAINING
+        sizes = tuple(self._sizes[self._stimuli[s]] for s in self._shown[at.trial])
+        return Turn(at.position, at.total, training, sizes, at.position - self._training)
 
     def shown(self, link: str, now: datetime | None = None) -> tuple[tuple[str, str], ...]:
         """(content, method) of each picture of the rater's turn, in the order shown; empty at the end."""
-        with self.database.read() as session:
-            rater = self._rater(session, link, now)
-            turn = self._turn(session, rater.id)
-            if turn is None:
-                return ()
-            place = session.execute(
-                select(Assignment).where(Assignment.rater_id == rater.id, Assignment.position == turn.position)
-            ).scalar_one()
-            trial = self.trials[place.trial_id]
-            methods = trial.methods[::-1] if place.swapped else trial.methods
-            return tuple((trial.content, method) for method in methods)
+        with self.database.engine.connect() as connection:
+            at = find_standing(connection, link, now)
+            place = None if at.position is None else find_place(connection, at.rater, at.position)
+        if place is None:
+            return ()
+        trial = self.trials[place.trial]
+        methods = trial.methods[::-1] if place.swapped else trial.methods
+        return tuple((trial.content, method) for method in methods)
 
     def consent(self, link: str, now: datetime | None = None) -> None:
         """Record that the rater agreed to take part."""
-        with self.database.write() as session:
-            rater = self._rater(session, link, now)
-            rater.consented_at = rater.consented_at or now or datetime.now(UTC)
+        with self.database.transaction() as connection:
+            at = find_standing(connection, link, now, lock=True)
+            if not at.consented:
+                moment = now or datetime.now(UTC)
+                connection.execute(update(Rater).where(Rater.id == at.rater).values(consented_at=moment))
 
     def picture(self, link: str, position: int, side: int, now: datetime | None = None) -> bytes:
         """Return the PNG at ``side`` (0, 1) of a place, up to the one after the rater's own.
@@ -218,85 +195,73 @@ class Store:
         Raises:
             NotYetError: No consent yet, or the place is further ahead, or there is no such place or side.
         """
-        with self.database.read() as session:
-            rater = self._rater(session, link, now)
-            turn = self._turn(session, rater.id)
-            last = turn.position + 1 if turn else position
-            place = session.execute(
-                select(Assignment.trial_id, Assignment.swapped).where(
-                    Assignment.rater_id == rater.id, Assignment.position == position
-                )
-            ).first()
-            if place is None or rater.consented_at is None or position > last:
+        with self.database.engine.connect() as connection:
+            at = find_standing(connection, link, now)
+            place = find_place(connection, at.rater, position)
+            last = position if at.position is None else at.position + 1
+            if place is None or not at.consented or position > last:
                 raise NotYetError("there is no such picture")
-            shown = self._shown[place.trial_id]
+            shown = self._shown[place.trial]
             if not 0 <= side < len(shown):
                 raise NotYetError("there is no such picture")
-            stimulus = shown[1 - side] if place.swapped else shown[side]
-            return self._png(session, self._stimuli[stimulus])
-
-    def _png(self, session: Session, picture: int) -> bytes:
-        return session.execute(select(Picture.png).where(Picture.id == picture)).scalar_one()
+            number = self._stimuli[shown[1 - side] if place.swapped else shown[side]]
+            return self._pngs.get(number, lambda: _png(connection, number))
 
     def answer(
         self, link: str, position: int, value: int, elapsed_ms: int, viewing: Viewing, now: datetime | None = None
     ) -> Kept:
-        """Keep an answer; when this returns it is on the disk. The first answer to a place stands.
+        """Keep an answer, as :meth:`answer_soon`; when this returns it is on the disk."""
+        return self.answer_soon(link, position, value, elapsed_ms, viewing, now).result()
+
+    def answer_soon(
+        self, link: str, position: int, value: int, elapsed_ms: int, viewing: Viewing, now: datetime | None = None
+    ) -> Future[Kept]:
+        """Keep an answer; it is on the disk when the future has what came of it. The first answer to a place stands.
 
         Raises:
-            ArgumentError: ``value`` is no answer of this design.
+            ArgumentError: ``value`` is no answer of this design. The others come by the future:
             NotYetError: No consent, or ``position`` is not the rater's.
             UnknownLinkError, ExpiredLinkError: The link does not serve.
             FileError: The database did not take it; nothing is kept.
         """
         if value not in self.values:
             raise ArgumentError(f"value must be one of {sorted(self.values)}, not {value}")
-        answer = Answer(
-            value=value,
-            answered_at=now or datetime.now(UTC),
-            elapsed_ms=elapsed_ms,
-            device_pixel_ratio=viewing.device_pixel_ratio,
-            exact_pixels=viewing.exact_pixels,
-            screen=viewing.screen,
-        )
-        return self.database.write_soon(lambda session: self._keep(session, link, position, answer))
+        answer = {
+            "value": value,
+            "answered_at": now or datetime.now(UTC),
+            "elapsed_ms": elapsed_ms,
+            "device_pixel_ratio": viewing.device_pixel_ratio,
+            "exact_pixels": viewing.exact_pixels,
+            "screen": viewing.screen,
+        }
+        return self.database.write_soon(lambda connection: self._keep(connection, link, position, answer))
 
-    def _keep(self, session: Session, link: str, position: int, answer: Answer) -> Kept:
+    def _keep(self, connection: Connection, link: str, position: int, answer: dict[str, Any]) -> Kept:
         """Put ``answer``, in terms of sides, at its place, unless there is one."""
-        # The row's lock makes two tabs of one rater wait for each other.
-        rater = self._rater(session, link, answer.answered_at, lock=True)
-        found = session.execute(
-            select(Assignment, Answer.value)
-            .outerjoin(Answer)
-            .where(Assignment.rater_id == rater.id, Assignment.position == position)
-        ).first()
-        if found is None or rater.consented_at is None:
+        at = find_standing(connection, link, answer["answered_at"], lock=True)
+        place = find_place(connection, at.rater, position)
+        if place is None or not at.consented:
             raise NotYetError(f"place {position} is not this rater's turn")
-        place, there = found
-        if there is not None:
-            return Kept(False, self._seen(place, there), rater.finished_at is not None)
-        turn = self._turn(session, rater.id)
-        if turn is None or position > turn.position:
+        if place.value is not None:
+            return Kept(False, _unswapped(place, place.value), at.finished)
+        if at.position is None or position > at.position:
             raise NotYetError(f"place {position} is not this rater's turn")
-        value = answer.value
-        answer.assignment_id, answer.value = place.id, self._unswapped(place, value)
-        session.add(answer)
-        session.flush()
-        finished = turn.position + 1 == turn.total
+        value = answer["value"]
+        row = {**answer, "assignment_id": place.assignment, "value": _unswapped(place, value)}
+        connection.execute(_KEEP, row)
+        finished = position + 1 == at.total
         if finished:
-            rater.finished_at = answer.answered_at
-            rater.completion_code = self._completion_code(rater)
+            code = self._completion_code(at.code)
+            connection.execute(
+                update(Rater)
+                .where(Rater.id == at.rater)
+                .values(finished_at=answer["answered_at"], completion_code=code)
+            )
         return Kept(True, value, finished)
 
-    def _unswapped(self, place: Assignment, value: int) -> int:
-        """An answer about sides, kept as one about the trial's first and second method."""
-        return 3 - value if place.swapped and value != TIE else value
-
-    _seen = _unswapped
-
-    def _completion_code(self, rater: Rater) -> str:
-        digest = hmac.new(self.secret, f"completion/{rater.code}".encode(), hashlib.sha256).digest()
-        return "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:10])
+    def _completion_code(self, rater: str) -> str:
+        mixed = hmac.new(self.secret, f"completion/{rater}".encode(), hashlib.sha256).digest()
+        return "".join(ALPHABET[byte % len(ALPHABET)] for byte in mixed[:10])
 
     def progress(self) -> dict[str, int]:
         """Counts for the study's keeper: raters, those who finished, answers, and answers that count."""
@@ -327,5 +292,10 @@ def load_trials(session: Session) -> dict[int, Trial]:
     return found
 
 
-def _digest(link: str) -> str:
-    return hashlib.sha256(link.encode()).hexdigest()
+def _png(connection: Connection, picture: int) -> bytes:
+    return connection.execute(_PNG, {"id": picture}).scalar_one()
+
+
+def _unswapped(place: Place, value: int) -> int:
+    """An answer about sides as one about the trial's first and second method, and the other way round."""
+    return 3 - value if place.swapped and value != TIE else value

@@ -27,6 +27,8 @@ HEADERS = MappingProxyType(
     }
 )
 
+_RAW = tuple((name.encode(), value.encode()) for name, value in HEADERS.items())
+
 
 class Guard:
     """Strict headers out; no large bodies, no foreign host names and no foreign origins in.
@@ -52,10 +54,8 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("cache-control", "no-store")
+                message["headers"] = [*message.get("headers", ()), *_RAW]
+                MutableHeaders(scope=message).setdefault("cache-control", "no-store")
             await send(message)
 
         largest = self.larger.get(scope["path"], LARGEST_BODY)

@@ -42,7 +42,7 @@ def answer_errors(app: FastAPI, statuses: Mapping[type[KaraffeError], int], mess
     known = {**statuses, **_STATUS}
 
     @app.exception_handler(KaraffeError)
-    def refuse(request: Request, error: KaraffeError) -> Response:
+    async def refuse(request: Request, error: KaraffeError) -> Response:
         status = next((s for kind, s in known.items() if isinstance(error, kind)), 400)
         if "text/html" in request.headers.get("accept", "") and request.method == "GET":
             return HTMLResponse(message("This does not work", str(error)), status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -52,5 +53,8 @@ class _Server(uvicorn.Server):
 
 def run(app: FastAPI, listener: socket.socket, ending: Callable[[], None] | None = None) -> None:
     """Serve until interrupted, and call ``ending`` then. There is no access log: addresses may hold secrets."""
+    # What was loaded stays: looking through it for garbage again and again would let somebody wait each time.
+    gc.collect()
+    gc.freeze()
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
     _Server(config, ending).run([listener])

@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from karaffe.errors import KaraffeError
 from karaffe.studio.mos.server import keeper, raters
 from karaffe.studio.mos.server.pages import Pages
-from karaffe.studio.mos.store import ExpiredLinkError, NotYetError, Store, UnknownLinkError
+from karaffe.studio.mos.standing import ExpiredLinkError, NotYetError, UnknownLinkError
+from karaffe.studio.mos.store import Store
 from karaffe.studio.web.assets import read_asset, serve_assets
 from karaffe.studio.web.guard import Guard
 from karaffe.studio.web.refusals import answer_errors, refused

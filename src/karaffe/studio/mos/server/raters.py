@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Annotated, Any
 
@@ -10,7 +11,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from karaffe.studio.mos.server.forms import AnswerIn, AnswerOut
 from karaffe.studio.mos.server.pages import Pages
-from karaffe.studio.mos.store import Store, UnknownLinkError, Viewing
+from karaffe.studio.mos.standing import UnknownLinkError
+from karaffe.studio.mos.store import Store, Viewing
 from karaffe.studio.web.forms import CsrfField, check_form, form_token, keep_visit, visit_of
 
 PHONE = re.compile(r"Mobi|Android.+Mobile|iPhone|iPod", re.IGNORECASE)
@@ -41,10 +43,10 @@ def make_router(store: Store, pages: Pages) -> APIRouter:
         return RedirectResponse(f"/r/{store.join()}", 303)
 
     @router.get("/r/{link}", **_HTML)
-    def rater(request: Request, link: Link) -> HTMLResponse:
+    async def rater(request: Request, link: Link) -> HTMLResponse:
         if _is_phone(request):
             return HTMLResponse(pages.render("phone.html"))
-        return HTMLResponse(pages.rater(link, store.state(link)))
+        return HTMLResponse(pages.rater(link, await store.database.aside(lambda: store.state(link))))
 
     @router.post("/r/{link}/consent", status_code=303, response_class=RedirectResponse, responses=_SEE_OTHER)
     def consent(link: Link, csrf: CsrfField) -> RedirectResponse:
@@ -53,10 +55,10 @@ def make_router(store: Store, pages: Pages) -> APIRouter:
         return RedirectResponse(f"/r/{link}", 303)
 
     @router.post("/r/{link}/answer")
-    def answer(link: Link, body: AnswerIn) -> AnswerOut:
+    async def answer(link: Link, body: AnswerIn) -> AnswerOut:
         check_form(body.csrf, form_token(store.secret, "link", link))
         viewing = Viewing(body.device_pixel_ratio, body.exact_pixels, body.screen)
-        kept = store.answer(link, body.position, body.value, body.elapsed_ms, viewing)
+        kept = await asyncio.wrap_future(store.answer_soon(link, body.position, body.value, body.elapsed_ms, viewing))
         return AnswerOut(new=kept.new, value=kept.value, finished=kept.finished)
 
     @router.get(
@@ -64,12 +66,12 @@ def make_router(store: Store, pages: Pages) -> APIRouter:
         response_class=Response,
         responses={200: {"content": {"image/png": {}}}},
     )
-    def picture(
+    async def picture(
         link: Link,
         position: Annotated[int, Path(ge=0, le=1_000_000)],
         side: Annotated[int, Path(ge=0, le=1)],
     ) -> Response:
-        png = store.picture(link, position, side)
+        png = await store.database.aside(lambda: store.picture(link, position, side))
         return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=86400, immutable"})
 
     return router
