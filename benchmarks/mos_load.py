@@ -1,12 +1,15 @@
-"""How long does a vote take when 200 raters vote at once? ``python benchmarks/mos_load.py [DATABASE_URL]``.
+"""How long does a vote take when 200 raters vote at once? ``python benchmarks/mos_load.py FOLDER``.
 
-Raters behave as the page does: load the trial, fetch its picture, think, vote, and go on when the vote is
-acknowledged. Server and raters share the machine, over loopback. Every acknowledged vote is then looked for in the
-database. Leave the machine alone meanwhile.
+Raters behave as the page does: load the trial, fetch its picture, think for 1 to 3 seconds, vote, and go on when the
+vote is acknowledged; people think longer, so this is the load of several times as many. Server and raters share the
+machine, over loopback; the raters are one process, whose own use of the processor is reported beside the server's.
+Every acknowledged vote is then looked for in the database. The study is made in FOLDER first (``--prepare`` makes it
+and stops, so that the machine can be left alone for half a minute only).
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -14,14 +17,12 @@ import random
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from common import machine, write_results
 from PIL import Image
 
 from karaffe.studio.mos.create import create_study
@@ -106,14 +107,19 @@ def _processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run(database: str) -> dict[str, float]:
-    """Serve the study in ``database`` to all raters at once and return what was measured."""
+def let_in(database: str) -> list[str]:
+    """Let all raters join and agree; return their links."""
     opened = Database(database)
     store = Store(opened)
     links = [store.join() for _ in range(RATERS)]
     for link in links:
         store.consent(link)
     opened.close()
+    return links
+
+
+def run(database: str, links: list[str]) -> dict[str, float]:
+    """Serve the study in ``database`` to all raters at once and return what was measured."""
     command = [sys.executable, "-m", "karaffe", "mos", "serve", database, "--port", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -151,16 +157,43 @@ def run(database: str) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        database = sys.argv[1] if len(sys.argv) > 1 else str(folder / "load.sqlite3")
+def prepare(folder: Path, database: str) -> Path:
+    """Make the study and let the raters in, unless that was done; return the file of their links."""
+    links = folder / "links.json"
+    if not links.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         make_study(folder, database)
-        measured, who = run(database), machine()
-    kind = "PostgreSQL" if "://" in database else "SQLite"
+        links.write_text(json.dumps(let_in(database)))
+    return links
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the study is, or is made")
+    parser.add_argument("--database", help="URL of an empty PostgreSQL database, instead of SQLite in the folder")
+    parser.add_argument("--prepare", action="store_true", help="make the study and measure nothing")
+    options = parser.parse_args()
+    database = options.database or str(options.folder / "load.sqlite3")
+    links = prepare(options.folder, database)
+    if options.prepare:
+        return
+    measured = run(database, json.loads(links.read_text()))
+    # A study is voted on once.
+    links.unlink()
+    report(measured, "PostgreSQL" if options.database else "SQLite")
+
+
+def report(measured: dict[str, float], kind: str) -> None:
+    """Print and record what was measured."""
+    # torch, which it brings, is of no use while the raters vote.
+    from common import machine, write_results
+
+    who = machine()
     lines = [f"# {RATERS} raters voting at once, {kind}", "", "| figure | value |", "|---|---|"]
     lines += [f"| {name.replace('_', ' ')} | {value:g} |" for name, value in measured.items()]
-    lines += ["", f"Each loads a page and a picture, thinks {THINK_SECONDS:g} s and votes, {VOTES} times.", ""]
+    think = f"{0.5 * THINK_SECONDS:g} to {1.5 * THINK_SECONDS:g} s"
+    lines += ["", f"Each loads a page and a picture, thinks {think} and votes, {VOTES} times. Server and raters share"]
+    lines += ["the processor; times are those of a vote, from sending it to its acknowledgement.", ""]
     text = "\n".join([*lines, *(f"- {key}: {value}" for key, value in who.items())]) + "\n"
     print(text)
     payload = {"machine": who, "database": kind, "measured": measured}

@@ -10,7 +10,7 @@ from typing import Any
 
 from karaffe.visualize.colours import HEAT, SIGNED
 
-_SCRIPTS = ("maps.js", "viewer.js", "table.js", "main.js")
+_SCRIPTS = ("maps.js", "loaded.js", "viewer.js", "table.js", "main.js")
 
 
 def viewer_markup(title: str, note: str = "", aside: str = "") -> str:

@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 from samples import PNG, picture, png, until
 
+from karaffe.evaluation import compare
 from karaffe.imaging import upscale
 from karaffe.studio.enlarge.desk import Desk
 from karaffe.studio.enlarge.job import State
@@ -88,6 +89,43 @@ def test_a_picture_is_sent_looked_at_and_saved(visit, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "saved.png")), wanted[1])
     tab.get_by_role("button", name="Remove small.png").click()
     tab.wait_for_selector("html[data-empty]")
+
+
+def test_a_picture_is_judged_and_shows_where_the_content_mattered(visit) -> None:
+    tab = visit(bypass_csp=True)
+    tab.check("#judge")
+    tab.check("#learned")
+    give(tab, png(picture(64, 80)), "judged.png", "bicubic", "sharp")
+    tab.wait_for_function("() => !document.querySelector('#map [value=entropy]').disabled")
+    settle(tab)
+    wanted = {row.model: row for row in compare(picture(64, 80), 2, ("bicubic", "sharp")).rows}
+    for row in tab.locator("#table tbody tr").all()[1:]:
+        name, psnr, ssim = row.locator("td").all_inner_texts()[1:4]
+        assert (psnr, ssim) == (f"{wanted[name].psnr:.2f}", f"{wanted[name].ssim:.4f}")
+    assert tab.locator("#table tbody tr").first.locator("td").nth(1).inner_text() == "original"
+    tab.select_option("#map", "entropy")
+    settle(tab)
+    assert tab.locator("#legend").is_visible()
+    tab.uncheck("#judge")
+    give(tab, PNG, "plain.png", "nearest")
+    tab.get_by_text("Save").nth(2).wait_for()
+    settle(tab)
+    assert tab.locator("#table th", has_text="PSNR").is_hidden()
+    give(tab, PNG, "half.png", "nearest")
+    tab.check("#judge")
+    tab.fill("#scale", "1.5")
+    give(tab, PNG, "odd.png", "nearest")
+    tab.get_by_text("to judge, the scale must be a whole number from 2 on; it is 1.5").wait_for()
+
+
+def test_rows_are_seen_while_the_rest_is_made(visit) -> None:
+    tab = visit()
+    give(tab, png(picture(700, 700)), "large.png", "sharp")
+    tab.wait_for_selector("html[data-busy=part]", state="attached")
+    assert tab.locator(".tag").nth(1).inner_text() == "sharp"
+    tab.get_by_role("button", name="Cancel large.png").click()
+    tab.get_by_text("sharp (part)").first.wait_for()
+    settle(tab)
 
 
 def test_sixteen_bit_is_looked_at_and_saved_as_such(visit, tmp_path: Path) -> None:

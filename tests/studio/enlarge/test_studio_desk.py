@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import time
@@ -12,7 +14,7 @@ from samples import PNG, picture, png, until
 
 from karaffe.errors import ArgumentError
 from karaffe.studio.enlarge.desk import BusyError, Desk, UnknownJobError
-from karaffe.studio.enlarge.events import Failed, Opened, Shown, Written
+from karaffe.studio.enlarge.events import Banded, Failed, Mapped, Opened, Shown, Task, Written
 from karaffe.studio.enlarge.job import Job, State
 from karaffe.studio.enlarge.limits import Limits
 
@@ -81,22 +83,27 @@ def test_files_of_a_removed_job_stay_until_nobody_works_on_them(idle_desk) -> No
 def test_a_job_is_what_its_models_are() -> None:
     from pathlib import Path
 
-    from karaffe.studio.enlarge.events import Task
-
     def job() -> Job:
         made = Job("id", "visit", Task(Path("x/source"), "photo.tar.png", 2, ("a", "b")), lambda: None, State.RUNNING)
         made.tell(Opened((1, 1), (2, 2), True, ".png"))
         return made
 
     good = job()
-    for event in (Shown(0, 0.5), Failed(1, "too large"), Written(0, 9)):
+    for event in (Banded(0, 0), Banded(0, 1), Shown(0, 0.5, math.inf, 1.0), Failed(1, "too large"), Written(0, 9)):
         good.tell(event)
     good.end(died=False)
     assert good.state is State.FINISHED
     assert good.file(0) == (Path("x/result-0.png"), "photo.tar_a_x2.png")
     assert good.file(1) is None
     described = good.describe()
-    assert described["results"][0]["views"] == ["/api/jobs/id/views/0", "/api/jobs/id/views/0-low"]
+    first = described["results"][0]
+    assert first["views"] == [
+        {"top": top, "images": [f"/api/jobs/id/views/0@{top}", f"/api/jobs/id/views/0@{top}-low"]} for top in (0, 1)
+    ]
+    assert (first["psnr"], first["psnr_infinite"], first["ssim"], first["importance"]) == (None, True, 1.0, None)
+    good.tell(Mapped(0))
+    assert good.describe()["results"][0]["importance"] == "/api/jobs/id/views/0-importance"
+    json.dumps(described, allow_nan=False)
     assert described["results"][1]["reason"] == "too large"
     bad = job()
     bad.tell(Failed(0, "x"))

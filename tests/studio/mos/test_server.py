@@ -115,6 +115,9 @@ def test_the_keepers_page_needs_the_token(client: Make) -> None:
     assert visitor.post("/admin/login", data={"csrf": csrf, "token": "guess"}).status_code == 401
     assert visitor.get(f"/admin?token={TOKEN}").text.count("Token that the server printed") == 1
     assert "karaffe_keeper" not in visitor.cookies
+    replies = [visitor.post("/admin/login", data={"csrf": csrf, "token": "guess"}) for _ in range(6)]
+    assert [reply.status_code for reply in replies] == [401] * 5 + [429]
+    assert visitor.post("/admin/login", data={"csrf": csrf, "token": TOKEN}).status_code == 429
     assert len(new_token()) == 32
     assert new_token() != new_token()
 

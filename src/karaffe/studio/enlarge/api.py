@@ -14,11 +14,22 @@ from starlette.requests import ClientDisconnect
 from karaffe.errors import ArgumentError, FileError, unknown_name
 from karaffe.models import describe_model
 from karaffe.studio.enlarge.desk import Desk, UnknownJobError
-from karaffe.studio.enlarge.forms import SUFFIXES, CsrfHeader, JobOut, Models, NameHeader, Scale, Suffix, clean_name
+from karaffe.studio.enlarge.forms import (
+    SUFFIXES,
+    CsrfHeader,
+    JobOut,
+    Judge,
+    Learned,
+    Models,
+    NameHeader,
+    Scale,
+    Suffix,
+    clean_name,
+)
 from karaffe.studio.enlarge.job import Job
 from karaffe.studio.web.forms import check_form, form_token, visit_of
 
-_LOOK_SECONDS, _BEAT_SECONDS = 0.05, 2.0
+_LOOK_SECONDS, _BEAT_SECONDS = 0.02, 2.0
 _FOREVER = {"cache-control": "private, max-age=86400, immutable"}
 _BODY = {
     "requestBody": {
@@ -30,11 +41,17 @@ _BITMAP: dict[int | str, dict[str, Any]] = {200: {"content": {"image/bmp": {}}}}
 _FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 _EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
-View = Annotated[str, Path(pattern=r"^(source|\d{1,2})(-low)?$")]
+View = Annotated[str, Path(pattern=r"^(source|\d{1,2}(@\d{1,7})?)(-low|-importance)?$")]
 
 
 class TooLargeError(ArgumentError):
     """A picture of more bytes than are taken."""
+
+
+class _LargeFile(FileResponse):
+    """A file of some megabytes, on its way at once rather than in hundreds of pieces."""
+
+    chunk_size = 4 << 20
 
 
 def _desk(request: Request) -> Desk:
@@ -75,11 +92,18 @@ def make_router(desk: Desk, gate: Callable[[Request], None]) -> APIRouter:
 
     @router.post("/jobs", status_code=201, openapi_extra=_BODY)
     async def send(
-        request: Request, visit: Sender, name: NameHeader, scale: Scale, models: Models, suffix: Suffix = ""
+        request: Request,
+        visit: Sender,
+        name: NameHeader,
+        scale: Scale,
+        models: Models,
+        suffix: Suffix = "",
+        judge: Judge = False,
+        learned: Learned = False,
     ) -> JobOut:
         """Enlarge the picture in the body by each of the models."""
         _check(desk, models, suffix)
-        job = desk.add(visit, clean_name(name), scale, tuple(models), suffix)
+        job = desk.add(visit, clean_name(name), scale, tuple(models), suffix, judge=judge, learned=learned)
         try:
             await _receive(request, job, desk, visit)
         except BaseException as error:
@@ -118,7 +142,7 @@ def make_router(desk: Desk, gate: Callable[[Request], None]) -> APIRouter:
         path = found.view(view)
         if not path.is_file():
             raise UnknownJobError("there is no such view")
-        return FileResponse(path, media_type="image/bmp", headers=_FOREVER)
+        return _LargeFile(path, media_type="image/bmp", headers=_FOREVER)
 
     @router.get("/jobs/{identity}/files/{number}", response_class=FileResponse, responses=_FILE)
     def file(found: Own, number: Annotated[int, Path(ge=0, le=99)]) -> FileResponse:
@@ -127,7 +151,7 @@ def make_router(desk: Desk, gate: Callable[[Request], None]) -> APIRouter:
         if made is None:
             raise UnknownJobError("there is no such result")
         path, name = made
-        return FileResponse(path, media_type="application/octet-stream", filename=name, headers=_FOREVER)
+        return _LargeFile(path, media_type="application/octet-stream", filename=name, headers=_FOREVER)
 
     @router.get("/events", response_class=StreamingResponse, responses=_EVENTS)
     async def events(visit: Visit) -> StreamingResponse:

@@ -37,9 +37,7 @@ def make_app(desk: Desk, token: str | None = None, *, hosts: Iterable[str] | Non
         desk: Its jobs. token: What one logs in with; None lets everybody in who can reach it.
         hosts: Host names that are served, None for all.
     """
-    app = FastAPI(
-        title=HEADING, version="1", docs_url=None, redoc_url=None, openapi_url=None, responses=refused(409, 429)
-    )
+    app = FastAPI(title=HEADING, version="1", docs_url=None, redoc_url=None, openapi_url=None, responses=refused(409))
     secret = secrets.token_bytes(32)
     app.state.desk, app.state.secret = desk, secret
     sessions = Sessions(token, "karaffe_studio") if token is not None else None

@@ -86,7 +86,17 @@ class Desk:
             self._version += 1
             self._change.notify_all()
 
-    def add(self, visit: str, name: str, scale: float, models: tuple[str, ...], suffix: str = "") -> Job:
+    def add(
+        self,
+        visit: str,
+        name: str,
+        scale: float,
+        models: tuple[str, ...],
+        suffix: str = "",
+        *,
+        judge: bool = False,
+        learned: bool = False,
+    ) -> Job:
         """Make a job whose picture is still to come, into :attr:`Job.task`'s source.
 
         Raises:
@@ -95,7 +105,7 @@ class Desk:
         self.see(visit)
         identity = new_token()
         folder = self.folder / identity
-        task = Task(folder / "source", name, scale, models, suffix, self.limits.pixels)
+        task = Task(folder / "source", name, scale, models, suffix, self.limits.pixels, judge=judge, learned=learned)
         with self._change:
             if sum(job.visit == visit for job in self._jobs.values()) >= self.limits.jobs:
                 raise BusyError(f"you have {self.limits.jobs} pictures here, as many as one may: remove one first")

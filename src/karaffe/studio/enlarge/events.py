@@ -12,7 +12,8 @@ Rectangle = tuple[int, int, int, int]
 class Task:
     """A picture to enlarge: the file, what people call it, and what is asked.
 
-    ``suffix`` is that of the results, empty for the picture's own; ``pixels`` bounds a result.
+    ``suffix`` is that of the results, empty for the picture's own; ``pixels`` bounds a result. ``judge``: reduce the
+    picture first and measure the results against it. ``learned``: map where the content mattered to the models.
     """
 
     source: Path
@@ -22,6 +23,8 @@ class Task:
     suffix: str = ""
     pixels: int = 64_000_000
     threads: int = 1
+    judge: bool = False
+    learned: bool = False
 
     @property
     def folder(self) -> Path:
@@ -48,11 +51,28 @@ class Advanced:
 
 
 @dataclass(frozen=True)
+class Banded:
+    """The rows of a model's result from ``top`` on, to the next band's, can be looked at."""
+
+    model: int
+    top: int
+
+
+@dataclass(frozen=True)
 class Shown:
-    """A model's result can be looked at, after so many seconds of enlarging."""
+    """All of a model's result can be looked at, after so many seconds of enlarging; with figures where it is judged."""
 
     model: int
     seconds: float
+    psnr: float | None = None
+    ssim: float | None = None
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """There is a map of where the content mattered to a model."""
+
+    model: int
 
 
 @dataclass(frozen=True)
@@ -78,4 +98,4 @@ class Cropped:
     boxes: tuple[Rectangle, ...]
 
 
-Event = Opened | Advanced | Shown | Written | Failed | Cropped
+Event = Opened | Advanced | Banded | Shown | Mapped | Written | Failed | Cropped

@@ -39,27 +39,48 @@ Suffix = Annotated[
     ),
 ]
 
+Judge = Annotated[
+    bool, Query(description="Reduce the picture by the scale first, and measure what the models make of that")
+]
+Learned = Annotated[bool, Query(description="Also map where the content mattered to models that predict kernels")]
+
+
+class BandOut(BaseModel):
+    """Rows that can be looked at, from ``top`` on; of a deep picture there are high and low bytes."""
+
+    top: int
+    images: list[str]
+
 
 class ResultOut(BaseModel):
-    """What one model has made so far; ``views`` can be looked at, ``file`` is the result at full depth."""
+    """What one model has made so far; ``views`` can be looked at (``whole``: all are there), ``file`` is the result.
+
+    PSNR in dB and SSIM where the picture was reduced first; ``importance`` is a map of where the content mattered.
+    """
 
     model: str
     state: State
     share: float
     seconds: float | None
+    psnr: float | None
+    psnr_infinite: bool
+    ssim: float | None
     reason: str | None
-    views: list[str] | None
+    whole: bool
+    views: list[BandOut]
+    importance: str | None
     file: str | None
     name: str | None
     bytes: int | None
 
 
 class JobOut(BaseModel):
-    """A picture and its results; sizes are those of the results, in pixels."""
+    """A picture and its results; sizes are those of the results, in pixels. ``judged``: it was reduced first."""
 
     id: str
     name: str
     scale: float
+    judged: bool
     state: State
     reason: str | None
     width: int | None

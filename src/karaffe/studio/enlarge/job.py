@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,16 +11,19 @@ from typing import Any
 
 from karaffe.studio.enlarge.events import (
     Advanced,
+    Banded,
     Cropped,
     Event,
     Failed,
+    Mapped,
     Opened,
     Rectangle,
     Shown,
     Task,
     Written,
 )
-from karaffe.studio.enlarge.work import LOW, SOURCE, result_file, view_file
+from karaffe.studio.enlarge.views import IMPORTANCE, LOW, SOURCE, band_view, view_file
+from karaffe.studio.enlarge.work import result_file
 
 
 class State(StrEnum):
@@ -48,6 +52,10 @@ class Result:
     share: float = 0.0
     seconds: float | None = None
     size: int | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+    bands: list[int] = field(default_factory=list)
+    mapped: bool = False
     reason: str | None = None
 
     def stop(self, state: State, reason: str | None) -> None:
@@ -92,8 +100,13 @@ class Job:
                 result.share = share
                 if result.state is State.WAITING:
                     result.state = State.RUNNING
-            case Shown(model, seconds):
-                self.results[model].state, self.results[model].seconds = State.SHOWN, seconds
+            case Banded(model, top):
+                self.results[model].bands.append(top)
+            case Shown(model, seconds, psnr, ssim):
+                result = self.results[model]
+                result.state, result.seconds, result.psnr, result.ssim = State.SHOWN, seconds, psnr, ssim
+            case Mapped(model):
+                self.results[model].mapped = True
             case Written(model, size):
                 self.results[model].state, self.results[model].size = State.FINISHED, size
             case Failed(None, reason):
@@ -123,7 +136,7 @@ class Job:
             self.reason = failed[0].reason if self.state is State.FAILED else None
 
     def view(self, name: str) -> Path:
-        """The file of a view: ``source`` or a model's number, with ``-low`` for the low bytes of a deep picture."""
+        """The file of a view, by its name in :func:`karaffe.studio.enlarge.views.view_file`."""
         return view_file(self.task.folder, name)
 
     def views(self, name: str) -> list[str]:
@@ -148,6 +161,7 @@ class Job:
             "id": self.identity,
             "name": self.task.name,
             "scale": self.task.scale,
+            "judged": self.task.judge,
             "state": self.state,
             "reason": self.reason,
             "width": opened.result[1] if opened else None,
@@ -160,13 +174,19 @@ class Job:
 
     def _describe(self, number: int, result: Result) -> dict[str, Any]:
         file = self.file(number)
+        finite = result.psnr is not None and math.isfinite(result.psnr)
         return {
             "model": result.model,
             "state": result.state,
             "share": round(result.share, 3),
             "seconds": result.seconds,
             "reason": result.reason,
-            "views": self.views(str(number)) if result.seconds is not None else None,
+            "psnr": result.psnr if finite else None,
+            "psnr_infinite": result.psnr is not None and not finite,
+            "ssim": result.ssim,
+            "whole": result.seconds is not None,
+            "views": [{"top": top, "images": self.views(band_view(number, top))} for top in result.bands],
+            "importance": self.views(f"{number}{IMPORTANCE}")[0] if result.mapped else None,
             "file": f"/api/jobs/{self.identity}/files/{number}" if file else None,
             "name": file[1] if file else None,
             "bytes": result.size,

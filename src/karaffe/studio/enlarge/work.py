@@ -12,23 +12,35 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image as Pillow
 
 from karaffe.errors import ArgumentError, KaraffeError
 from karaffe.evaluation.images import Image, to_uint8
 from karaffe.imaging import ImageInfo, Reader, Settings, Window, open_reader, open_writer
-from karaffe.imaging.arrays import ArrayWriter
 from karaffe.imaging.formats import identify, suffix_of
 from karaffe.imaging.guard import file_errors
 from karaffe.imaging.one_file import prepare
-from karaffe.studio.enlarge.events import Advanced, Cropped, Event, Failed, Opened, Rectangle, Shown, Task, Written
+from karaffe.studio.enlarge.events import (
+    Advanced,
+    Banded,
+    Cropped,
+    Event,
+    Failed,
+    Mapped,
+    Opened,
+    Rectangle,
+    Shown,
+    Task,
+    Written,
+)
+from karaffe.studio.enlarge.judged import Judged, reduce_first
+from karaffe.studio.enlarge.learned import write_importance
 from karaffe.studio.enlarge.shown import is_deep, shown_pixels
+from karaffe.studio.enlarge.views import IMPORTANCE, SOURCE, ShowingWriter, view_file, write_view
 from karaffe.visualize import Panel, Scene, find_crops
-from karaffe.visualize.pngs import to_planes
 
-SOURCE = "source"
-LOW = "-low"
 _ROWS = 256
+# Source pixels: smaller than for files, so that the first rows can be looked at early.
+_TILE = 128
 _CROPS = 4
 # Looking for the places where methods differ takes some dozen bytes a pixel and method.
 _CROPPED_PIXELS = 8_000_000
@@ -40,12 +52,14 @@ def carry_out(task: Task) -> Iterator[Event]:
     made: dict[int, ImageInfo] = {}
     looks: list[Panel] = []
     try:
-        with open_reader(task.source) as original:
-            suffix = task.suffix or _own_suffix(task)
-            yield _open(task, original, suffix)
+        suffix = task.suffix or _own_suffix(task)
+        judged = reduce_first(task) if task.judge else None
+        source = judged.reduced if judged else task.source
+        with open_reader(source) as original:
+            yield _open(task, original, suffix, judged)
             for model in range(len(task.models)):
                 try:
-                    made[model], look = yield from _enlarge(task, model, original, suffix)
+                    made[model], look = yield from _enlarge(task, model, original, suffix, judged)
                 except (KaraffeError, MemoryError) as error:
                     yield Failed(model, reason_of(error, task))
                 else:
@@ -55,6 +69,8 @@ def carry_out(task: Task) -> Iterator[Event]:
         for model, info in made.items():
             try:
                 yield from _write(task, model, info, suffix)
+                if task.learned and write_importance(task.models[model], task.scale, source, _map_file(task, model)):
+                    yield Mapped(model)
             except (KaraffeError, MemoryError) as error:
                 yield Failed(model, reason_of(error, task))
     except (KaraffeError, MemoryError) as error:
@@ -65,7 +81,10 @@ def reason_of(error: BaseException, task: Task) -> str:
     """An error for people: with the picture's name, and no path of this machine."""
     if isinstance(error, MemoryError):
         return f"{task.name}: there is not enough memory for this size"
-    return str(error).replace(str(task.source), task.name).replace(f"{task.folder}/", "")
+    said = str(error)
+    for path in (task.source, task.folder / "reduced.png", task.folder / "reduced.tif"):
+        said = said.replace(str(path), task.name)
+    return said.replace(f"{task.folder}/", "")
 
 
 def result_file(task: Task, model: int, suffix: str) -> Path:
@@ -73,10 +92,8 @@ def result_file(task: Task, model: int, suffix: str) -> Path:
     return task.folder / f"result-{model}{suffix}"
 
 
-def view_file(folder: Path, view: str) -> Path:
-    """What is looked at: ``source`` or a model's number; of deep pictures the low bytes are another file."""
-    # Bitmaps, which take no time to make: coding a PNG would take as long as many a result.
-    return folder / f"view-{view}.bmp"
+def _map_file(task: Task, model: int) -> Path:
+    return view_file(task.folder, f"{model}{IMPORTANCE}")
 
 
 def _own_suffix(task: Task) -> str:
@@ -85,8 +102,8 @@ def _own_suffix(task: Task) -> str:
     return named if found is None or named in found.suffixes else found.suffixes[0]
 
 
-def _open(task: Task, original: Reader, suffix: str) -> Opened:
-    """Check the size before anything large is read, and make the source's view."""
+def _open(task: Task, original: Reader, suffix: str, judged: Judged | None) -> Opened:
+    """Check the size before anything large is read, and make the view of the source, or of what is to be reached."""
     info = original.info
     target = prepare(original, Settings(task.scale, "nearest"), task.source, result_file(task, 0, suffix))[0].target
     pixels = target.height * target.width * target.frames
@@ -96,32 +113,38 @@ def _open(task: Task, original: Reader, suffix: str) -> Opened:
             f"{task.name}: {target.width} x {target.height} pixels{frames} are {pixels / 1e6:.1f} million; "
             f"at most {task.pixels / 1e6:g} million are made here"
         )
-    _show(task, SOURCE, shown_pixels(original.read(frame=info.frames // 2), info))
+    if judged is None:
+        shown = original.read(frame=info.frames // 2)
+    else:
+        shown = judged.reference.reshape(*judged.reference.shape[:2], -1)
+    write_view(task.folder, SOURCE, shown_pixels(shown, info))
     return Opened((info.height, info.width), (target.height, target.width), is_deep(info), suffix)
 
 
-def _enlarge(task: Task, model: int, original: Reader, suffix: str) -> Generator[Event, None, tuple[ImageInfo, Image]]:
+def _enlarge(
+    task: Task, model: int, original: Reader, suffix: str, judged: Judged | None
+) -> Generator[Event, None, tuple[ImageInfo, Image]]:
     """Make a result, show it, and let it wait on the disk; return what it is, and its look on 8 bit."""
     started = time.perf_counter()
     target = result_file(task, model, suffix)
-    enlarger, reader = prepare(original, Settings(task.scale, task.models[model]), task.source, target)
-    info, writer = enlarger.target, ArrayWriter(enlarger.target)
+    enlarger, reader = prepare(original, Settings(task.scale, task.models[model], tile=_TILE), task.source, target)
+    info, writer = enlarger.target, ShowingWriter(enlarger.target, task.folder, model)
     for done in enlarger.run(reader, writer):
+        yield from _bands(writer, model)
         yield Advanced(model, done / (info.height * info.width * info.frames))
+    yield from _bands(writer, model)
     seconds = time.perf_counter() - started
-    pixels = shown_pixels(writer.frames[info.frames // 2], info)
-    _show(task, str(model), pixels)
-    yield Shown(model, seconds)
+    scores = judged.measure(writer.frames[0]) if judged else None
+    yield Shown(model, seconds, *(scores or ()))
     with file_errors("write", target):
         np.save(_waiting(task, model), writer.frames)
-    return info, to_uint8(pixels)
+    return info, to_uint8(shown_pixels(writer.frames[info.frames // 2], info))
 
 
-def _show(task: Task, view: str, pixels: Image) -> None:
-    for name, plane in zip((view, f"{view}{LOW}"), to_planes(pixels), strict=False):
-        path = view_file(task.folder, name)
-        with file_errors("write", path):
-            Pillow.fromarray(plane).save(path, "BMP")
+def _bands(writer: ShowingWriter, model: int) -> Iterator[Banded]:
+    """Tell of what can be looked at by now."""
+    while writer.shown:
+        yield Banded(model, writer.shown.popleft())
 
 
 def _crops(task: Task, looks: list[Panel]) -> tuple[Rectangle, ...]:

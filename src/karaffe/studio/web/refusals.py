@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from karaffe.errors import FileError, KaraffeError
 from karaffe.studio.web.forms import ForeignFormError
 from karaffe.studio.web.sessions import NotLoggedInError
+from karaffe.studio.web.tries import TooManyTriesError
 
 
 class Problem(BaseModel):
@@ -24,12 +25,17 @@ REFUSED: dict[str, Any] = {
     "description": "Refused, with the reason; as a page where one was asked for",
     "content": {"application/json": {"schema": Problem.model_json_schema()}, "text/html": {}},
 }
-_STATUS: dict[type[KaraffeError], int] = {FileError: 507, ForeignFormError: 403, NotLoggedInError: 401}
+_STATUS: dict[type[KaraffeError], int] = {
+    FileError: 507,
+    ForeignFormError: 403,
+    NotLoggedInError: 401,
+    TooManyTriesError: 429,
+}
 
 
 def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What an application says in its schema about the refusals that any route may give."""
-    return dict.fromkeys((400, 401, 403, 404, 413, 421, 507, *statuses), REFUSED)
+    return dict.fromkeys((400, 401, 403, 404, 413, 421, 429, 507, *statuses), REFUSED)
 
 
 def answer_errors(app: FastAPI, statuses: Mapping[type[KaraffeError], int], message: Callable[[str, str], str]) -> None:

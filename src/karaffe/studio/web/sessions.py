@@ -10,6 +10,7 @@ from fastapi import Request, Response
 
 from karaffe.errors import ArgumentError
 from karaffe.studio.web.forms import keep_cookie, new_token, same
+from karaffe.studio.web.tries import Tries
 
 
 class NotLoggedInError(ArgumentError):
@@ -26,6 +27,7 @@ class Sessions:
     def __init__(self, token: str, cookie: str, path: str = "/") -> None:
         self._token, self._cookie, self.path = token, cookie, path
         self._open: set[str] = set()
+        self._tries = Tries()
 
     def find(self, request: Request) -> str | None:
         """The request's session, None without one."""
@@ -47,9 +49,10 @@ class Sessions:
         """Open a session for whoever has the token.
 
         Raises:
-            NotLoggedInError: It is another one.
+            NotLoggedInError: It is another one. TooManyTriesError: Too many wrong ones came from there.
         """
-        if not same(token.strip(), self._token):
+        who = request.client.host if request.client is not None else ""
+        if not self._tries.allow(who, lambda: same(token.strip(), self._token)):
             raise NotLoggedInError("this is not the token that the server printed at start")
         session = new_token()
         self._open.add(session)

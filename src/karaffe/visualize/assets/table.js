@@ -43,6 +43,11 @@ function drawTable() {
     const known = rows.map((row) => row[key]).filter((v) => v !== null && v !== undefined);
     if (known.length > 1) best[key] = key === "seconds" ? Math.min(...known) : Math.max(...known);
   }
+  // A figure that nobody has, as where there is no reference, needs no column.
+  for (const key of Object.keys(FIGURES)) {
+    const known = rows.some((row) => row[`${key}_infinite`] || (row[key] ?? null) !== null);
+    byId("table").classList.toggle(`no-${key}`, !known);
+  }
   for (const row of [{ label: sceneNow().reference.label, item: 0 }, ...rows]) {
     const tr = body.insertRow();
     const shown = state.mode === "slider" ? [state.left, state.right] : state.mode === "single" ? [state.current] : [];

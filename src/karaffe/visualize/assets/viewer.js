@@ -27,84 +27,16 @@ const keyOf = (item) => itemNow(item).images[0];
 const offsetOf = (item) => state.offsets.get(keyOf(item)) ?? [0, 0];
 const mapsNow = () => MAPS.filter((map) => !IMPORTANCE.includes(map) || sceneNow().panels.some((panel) => panel.importance));
 
-// Loaded pictures and the maps made of them; those looked at longest ago are let go.
-const loaded = new Map();
-
-// A picture that stands in the page, in an element of that name, or at that address.
-function decodedLater(place) {
-  const image = new Image();
-  const inert = byId(place);
-  image.src = inert ? "data:image/png;base64," + inert.textContent.trim() : place;
-  return image;
-}
-
-// Every picture has its scene's size from here on; a smaller one, the source, is shown as blocks.
-function fitted(image, width, height) {
-  if (image.naturalWidth === width && image.naturalHeight === height) return image;
-  const canvas = canvasOf(width, height);
-  const context = canvas.getContext("2d");
-  context.imageSmoothingEnabled = false;
-  context.drawImage(image, 0, 0, width, height);
-  return canvas;
-}
-
-function entry(item) {
-  const { images, importance } = itemNow(item);
-  const { width, height } = sceneNow();
-  const key = images[0];
-  let found = loaded.get(key);
-  if (!found) {
-    const coming = [...images, ...(importance ? [importance] : [])].map(decodedLater);
-    found = { images: [], importance: null, ready: false, maps: new Map() };
-    const end = () => {
-      found.images = coming.slice(0, images.length).map((one) => fitted(one, width, height));
-      found.importance = coming[images.length] ?? null;
-      found.ready = true;
-      redraw();
-    };
-    found.decoded = Promise.all(coming.map((one) => one.decode())).then(end).catch(() => { found.broken = true; redraw(); });
-  }
-  loaded.delete(key);
-  loaded.set(key, found);
-  for (const old of loaded.keys()) {
-    if (loaded.size <= Math.max(12, 2 * itemsOf(sceneNow()).length)) break;
-    loaded.delete(old);
-  }
-  return found;
-}
-
-// RGBA values, up to 65535 in a deep scene.
-function valuesOf(found) {
-  found.values ??= found.images.length > 1 ? joined(...found.images.map(pixelsOf)) : pixelsOf(found.images[0]).data;
-  return found.values;
-}
-
-function lumaPlane(found) {
-  found.luma ??= lumaOf(valuesOf(found), topNow());
-  return found.luma;
-}
-
-function pictureOf(found) {
-  const window = state.window ?? [0, topNow()];
-  if (!sceneNow().deep && window[0] === 0 && window[1] === 255) return found.images[0];
-  const key = window.join(" ");
-  if (found.shown?.key !== key) {
-    const { width, height } = sceneNow();
-    found.shown = { key, canvas: windowed(valuesOf(found), width, height, ...window) };
-  }
-  return found.shown.canvas;
-}
-
 // What to draw for an item: its picture, or a map; null while something is still being decoded or made (one map a
 // task, so that the page stays alive). The reference has no error, so it is shown itself.
 function sourceOf(item) {
   const found = entry(item);
   if (!found.ready) return null;
   const { map: kind, limit, against } = state;
-  const itself = COMPARING.includes(kind) ? item === against : IMPORTANCE.includes(kind) && !found.importance;
+  const itself = COMPARING.includes(kind) ? item === against : IMPORTANCE.includes(kind) && !itemNow(item).importance;
   if (kind === "picture" || itself) return pictureOf(found);
   const reference = entry(against);
-  if (!reference.ready) return null;
+  if (!wholeNow(item) || !wholeNow(against) || (IMPORTANCE.includes(kind) && !importanceOf(found, item))) return null;
   const key = [kind, COMPARING.includes(kind) && keyOf(against), ["absolute", "signed"].includes(kind) && limit].join(" ");
   if (!found.maps.has(key)) {
     found.maps.set(key, null);
@@ -121,7 +53,7 @@ function sourceOf(item) {
 function mapOf(found, reference) {
   const { width, height } = sceneNow();
   if (IMPORTANCE.includes(state.map)) {
-    const { data: values, width: wide, height: high } = pixelsOf(found.importance);
+    const { data: values, width: wide, height: high } = pixelsOf(found.importance.image);
     const channel = IMPORTANCE.indexOf(state.map);
     return painted(wide, high, HEAT, (i) => values[4 * i + channel] / 255);
   }
@@ -232,7 +164,7 @@ function paint(view, item, from, to) {
   context.rect(from, 0, to - from, view.canvas.height);
   context.clip();
   context.imageSmoothingEnabled = state.zoom < 1;
-  context.imageSmoothingQuality = "high";
+  context.imageSmoothingQuality = wholeNow(item) ? "high" : "low";
   context.drawImage(source, left, top, Math.round(width * state.zoom), Math.round(height * state.zoom));
   context.restore();
 }
@@ -267,11 +199,13 @@ function draw() {
   }
   drawRest();
   const shown = state.mode === "slider" ? [state.left, state.right] : views.map((view) => view.item);
-  // For those who drive the page: whether something is still being made, and when the first picture stood, in
-  // milliseconds after the page was asked for.
-  const whole = shown.every(sourceOf);
-  if (whole) document.documentElement.dataset.drawn ??= String(Math.round(performance.now()));
-  document.documentElement.toggleAttribute("data-busy", !whole);
+  // For those who drive the page: whether something is still being made, or part of what is seen; and when the first
+  // picture stood, in milliseconds after the page was asked for.
+  const [some, whole] = [shown.every(sourceOf), shown.every(wholeNow)];
+  const root = document.documentElement;
+  if (some && whole) root.dataset.drawn ??= String(Math.round(performance.now()));
+  if (some && whole) root.removeAttribute("data-busy");
+  else root.dataset.busy = some ? "part" : "";
 }
 
 let pending = false;

@@ -43,7 +43,10 @@ function send(file, models) {
   if (file.size > Number(document.body.dataset.uploadBytes)) {
     return say(`${file.name} has ${Math.round(file.size / 1e6)} MB; at most ${document.body.dataset.uploadBytes / 1e6} MB are taken.`);
   }
-  const query = new URLSearchParams({ scale: byId("scale").value, suffix: byId("suffix").value });
+  const query = new URLSearchParams({
+    scale: byId("scale").value, suffix: byId("suffix").value,
+    judge: byId("judge").checked, learned: byId("learned").checked,
+  });
   for (const model of models) query.append("models", model);
   const row = document.createElement("li");
   const bar = document.createElement("progress");
@@ -99,7 +102,7 @@ const PENDING = ["arriving", "waiting", "running"];
 
 function fillRow(job) {
   const row = rowOf(job);
-  row.show.textContent = `${job.name}  ×${job.scale}`;
+  row.show.textContent = `${job.name}  ×${job.scale}${job.judged ? ", judged" : ""}`;
   row.show.disabled = !job.source;
   row.stop.hidden = !PENDING.includes(job.state);
   row.reason.textContent = job.reason ?? "";
@@ -137,9 +140,13 @@ function lineOf(job, result) {
 function sceneOf(job) {
   return {
     id: job.id, name: `${job.name} ×${job.scale}`, width: job.width, height: job.height, deep: job.deep, limit: 32,
-    crops: job.crops, reference: { label: "source", images: job.source },
-    panels: job.results.filter((result) => result.views).map((result) => (
-      { label: result.model, images: result.views, seconds: result.seconds })),
+    crops: job.crops, reference: { label: job.judged ? "original" : "source", images: job.source },
+    panels: job.results.map((result, i) => ({
+      label: result.whole || PENDING.includes(result.state) ? result.model : `${result.model} (part)`,
+      images: [`${job.id}/${i}`], bands: result.views, pending: !result.whole && PENDING.includes(result.state),
+      seconds: result.seconds, importance: result.importance,
+      psnr: result.psnr, psnr_infinite: result.psnr_infinite, ssim: result.ssim,
+    })).filter((panel) => panel.bands.length),
   };
 }
 
@@ -158,12 +165,13 @@ function takeJobs(jobs) {
   jobs.forEach(fillRow);
   const before = data.scenes[state.scene];
   const scenes = jobs.filter((job) => job.source).map(sceneOf);
-  const same = (a, b) => a && b && a.id === b.id && a.panels.length === b.panels.length;
+  const shape = ({ id, panels }) => JSON.stringify([id, panels.map((one) => [one.label, one.pending, one.importance])]);
+  const same = (a, b) => a && b && shape(a) === shape(b);
   const renewed = scenes.length !== data.scenes.length || !scenes.every((scene, i) => same(scene, data.scenes[i]));
   data.scenes = scenes;
   document.documentElement.toggleAttribute("data-empty", !scenes.length);
   if (!scenes.length) return void layOut();
-  if (!renewed) return;
+  if (!renewed) return void redraw();
   byId("scene").replaceChildren(...scenes.map((scene, i) => new Option(scene.name, String(i))));
   for (const id of ["previous", "next"]) byId(id).hidden = scenes.length < 2;
   if (!begun) begin();
