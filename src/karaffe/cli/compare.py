@@ -28,7 +28,10 @@ from karaffe.visualize import Box
 
 
 def compare(
-    inputs: Annotated[list[Path], typer.Argument(help="Image files, and folders that are searched for them.")],
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Image files, and folders that are searched for them; none is needed beside --images."),
+    ] = None,
     scale: Annotated[int, typer.Option(min=1, help="Factor.")] = 4,
     models: Annotated[
         str, typer.Option(help="Names that `karaffe models` lists, with commas.")
@@ -36,7 +39,9 @@ def compare(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the page, strips and figures.")] = Path(
         "comparison"
     ),
-    images: Annotated[list[str] | None, typer.Option(help="LABEL=FOLDER of pictures another tool made.")] = None,
+    images: Annotated[
+        list[str] | None, typer.Option(help="LABEL=FOLDER of pictures another tool made, with or without originals.")
+    ] = None,
     strips: Annotated[str, typer.Option(help="Formats of the strips for papers, with commas: png, pdf, tex.")] = "png",
     crop: Annotated[
         list[str] | None,
@@ -58,7 +63,7 @@ def compare(
     look = Look(crops, zoom=zoom, formats=tuple(names(strips, "--strips")), learned=learned)
     with errors_console.status("comparing") as status:
         result = compare_images(
-            inputs,
+            inputs or [],
             scale,
             names(models, "--models"),
             folders=dict(map(labelled, images or [])),
@@ -95,8 +100,12 @@ def _tell(result: Comparison) -> None:
         rows.add_section()
         for mean in result.summaries:
             rows.add_row("mean", mean.model, f"{mean.psnr:.2f}", f"{mean.ssim:.4f}", f"{mean.seconds:.3f}")
-    console.print(rows, highlight=False)
-    console.print(result.note, style="dim", highlight=False)
+    if result.rows:
+        console.print(rows, highlight=False)
+        console.print(result.note, style="dim", highlight=False)
+    for name in result.unmeasured:
+        said = f"{name}: there is no original, so it is shown without figures"
+        errors_console.print(said, highlight=False, markup=False, soft_wrap=True)
     for path in result.files:
         console.print(str(path), highlight=False, markup=False, soft_wrap=True)
     for failure in result.failures:

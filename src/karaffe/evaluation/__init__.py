@@ -9,8 +9,9 @@ from karaffe.evaluation.protocol import PAPERS, PROTOCOLS, Protocol, Scores, get
 from karaffe.evaluation.resize import imresize
 
 if TYPE_CHECKING:
-    from karaffe.evaluation.comparison import Comparison, Look, compare
+    from karaffe.evaluation.comparison import Comparison, compare
     from karaffe.evaluation.cost import Cost, measure_cost
+    from karaffe.evaluation.look import Look
     from karaffe.evaluation.super_resolution import Evaluation, evaluate_sr
 
 __all__ = [
@@ -37,7 +38,7 @@ __all__ = [
 # What reads files and draws needs the extra `imaging`; measuring arrays does not.
 _LAZY = {
     "Comparison": "comparison",
-    "Look": "comparison",
+    "Look": "look",
     "compare": "comparison",
     "Cost": "cost",
     "measure_cost": "cost",

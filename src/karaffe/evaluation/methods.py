@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,9 +96,20 @@ class FolderMethod:
         if not self.folder.is_dir():
             raise FileError(f"cannot read the pictures of {self.name!r}: {self.folder} is no folder")
 
+    @property
+    def stems(self) -> dict[str, None]:
+        """The names of its pictures, in order, without suffixes and without what :func:`find_by_name` overlooks."""
+        marked = re.compile(rf"[_-]?x{self.scale}$")
+        files = (p for p in sorted(self.folder.iterdir()) if p.suffix.lower() in SUFFIXES)
+        return dict.fromkeys(marked.sub("", path.stem) or path.stem for path in files)
+
+    def read(self, picture: str) -> Image:
+        """Return the picture of that name as it is."""
+        return read_picture(find_by_name(self.folder, picture, self.scale))
+
     def make(self, picture: str, low: Image, reference: Image) -> tuple[Image, float]:
         """Return the picture of that name, and NaN for its time."""
-        image = read_picture(find_by_name(self.folder, picture, self.scale))
+        image = self.read(picture)
         extra = [mine - wanted for mine, wanted in zip(image.shape[:2], reference.shape[:2], strict=True)]
         if not all(0 <= e < self.scale for e in extra):
             raise ShapeError(
@@ -124,6 +136,11 @@ def find_by_name(folder: Path, picture: str, scale: int) -> Path:
         seen = "none" if not found else "several: " + ", ".join(p.name for p in found)
         raise FileError(f"cannot find the picture of {picture} in {folder}: there is {seen}")
     return found[0]
+
+
+def networks_of(methods: Sequence[Method]) -> dict[str, nn.Module]:
+    """The networks among the methods, by label."""
+    return {m.name: m.network for m in methods if isinstance(m, ModelMethod) and m.network is not None}
 
 
 def make_methods(

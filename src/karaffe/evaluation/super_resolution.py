@@ -18,7 +18,6 @@ from typing import Any
 from torch import nn
 
 from karaffe.errors import ArgumentError, KaraffeError, ShapeError
-from karaffe.evaluation.comparison import Failure, Progress
 from karaffe.evaluation.cost import Cost, measure_cost
 from karaffe.evaluation.images import Image
 from karaffe.evaluation.methods import Method, find_by_name, make_methods
@@ -26,6 +25,7 @@ from karaffe.evaluation.pictures import crop_to_multiple, expand, read_frames, r
 from karaffe.evaluation.protocol import PAPERS, Protocol, Scores, get_protocol
 from karaffe.evaluation.published import BICUBIC
 from karaffe.evaluation.results import Row, Summary, compare_models, plain, summarize
+from karaffe.evaluation.scenes import Failure, Progress
 from karaffe.evaluation.staging import staged_folder
 from karaffe.evaluation.statistics import PairedTest
 from karaffe.imaging.engine import Tile

@@ -53,10 +53,11 @@ def latex(
         rows.append(" & ".join(cell(f"crop{number}-{i}", rgb(box.of(image))) for i, image in enumerate(shown)))
         errors = [absolute_map(box.of(scene.error(panel)), limit) for panel in scene.panels]
         maps = [cell(f"error{number}-{i}", error) for i, error in enumerate(errors, start=1)]
-        rows.append(" & ".join([rf"\footnotesize $|\mathrm{{error}}|$, 0 to {limit} of 255", *maps]))
+        what = "error" if scene.measured else "difference"
+        rows.append(" & ".join([rf"\footnotesize $|\mathrm{{{what}}}|$, 0 to {limit} of 255", *maps]))
     best = max((p.psnr for p in scene.panels if p.psnr is not None), default=None)
-    heads = ["reference", *(_escape(panel.label) for panel in scene.panels)]
-    figures = ["PSNR (dB) / SSIM", *(_figures(panel, best) for panel in scene.panels)]
+    heads = [_escape(scene.reference_label), *(_escape(panel.label) for panel in scene.panels)]
+    figures = ["PSNR (dB) / SSIM" if scene.measured else "", *(_figures(panel, best) for panel in scene.panels)]
     columns = len(heads)
     lines = [
         f"% {scene.name!a}, enlarged by {scene.scale}; crops " + "; ".join(str(tuple(box)) for box in boxes),

@@ -48,7 +48,7 @@ def page(
     Scenes are taken one by one and not held, so a page of many large pictures needs the memory of one.
 
     Args:
-        scenes: At least one; all with the same labels in the same order.
+        scenes: At least one; all that have an original with the same labels in the same order.
         title: Heading, plain text.
         note: How the figures were taken, plain text.
         crop_size, crops: Side and number of the places that key C visits in each picture.
@@ -68,17 +68,19 @@ def page(
     head, tail = whole.split(_SPLIT)
     yield head
     figures: list[list[Panel]] = []
+    i = -1
     for i, scene in enumerate(scenes):
-        figures.append([replace(panel, pixels=_NO_PIXELS, importance=None) for panel in scene.panels])
-        labels = [[panel.label for panel in panels] for panels in figures]
-        if labels[-1] != labels[0]:
-            raise ArgumentError(f"page: every scene must have the panels {labels[0]}; {scene.name!r} differs")
+        if scene.measured:
+            figures.append([replace(panel, pixels=_NO_PIXELS, importance=None) for panel in scene.panels])
+            labels = [[panel.label for panel in panels] for panels in (figures[0], figures[-1])]
+            if labels[-1] != labels[0]:
+                raise ArgumentError(f"page: every scene must have the panels {labels[0]}; {scene.name!r} differs")
         for j, pixels in enumerate([scene.reference, *(panel.pixels for panel in scene.panels)]):
             yield _picture(f"p{i}-{j}", pixels, scene.deep)
         for j, panel in enumerate(scene.panels, start=1):
             yield _importance(f"p{i}-{j}", panel)
         yield _inert("scene", _describe(scene, i, crop_size, crops))
-    if not figures:
+    if i < 0:
         raise ArgumentError("page: at least one scene is needed")
     means = [_means(list(column)) for column in zip(*figures, strict=True)]
     yield _inert("summary", {"means": means, "pairs": _pairs(figures)})
@@ -131,7 +133,7 @@ def _describe(scene: Scene, number: int, crop_size: int, crops: int) -> dict[str
         "deep": scene.deep,
         "limit": error_limit([scene.error(panel) for panel in scene.panels]),
         "crops": find_crops(scene, size=crop_size, count=crops),
-        "reference": {"label": "reference", "images": _names(f"p{number}-0", scene.deep)},
+        "reference": {"label": scene.reference_label, "images": _names(f"p{number}-0", scene.deep)},
         "panels": [
             {
                 "label": panel.label,
@@ -179,4 +181,5 @@ def _pairs(figures: list[list[Panel]]) -> list[dict[str, Any]]:
         return []
     best = max(known, key=lambda label: sum(known[label]))
     others = [label for label in known if label != best]
-    return [asdict(paired_test(known[best], known[other], names=(best, other))) for other in others]
+    tests = [paired_test(known[best], known[other], names=(best, other)) for other in others]
+    return [{**asdict(test), "count": len(figures)} for test in tests]

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from karaffe.errors import ArgumentError, ShapeError
 from karaffe.evaluation.images import Image, check_image, luma, peak, quantize, to_uint8
 
+REFERENCE = "reference"
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -33,6 +35,9 @@ class Panel:
 class Scene:
     """One picture of a comparison: its name, the reference, at least one panel of the same size, and the scale.
 
+    Where there is no original, one method's picture stands in the reference's place under its own name,
+    ``reference_label``; there are no scores then, and "errors" are differences from that picture.
+
     Raises:
         ArgumentError: No panel, or two of one label.
         ShapeError: A panel whose height and width are not the reference's.
@@ -42,19 +47,20 @@ class Scene:
     reference: Image
     panels: tuple[Panel, ...]
     scale: int
+    reference_label: str = REFERENCE
     _errors: dict[str, npt.NDArray[np.int16]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_image(self.reference, "reference")
         labels = [panel.label for panel in self.panels]
-        if not labels or len(set(labels)) != len(labels):
+        if not labels or len(set(labels)) != len(labels) or self.reference_label in labels:
             raise ArgumentError(f"a scene needs panels with different labels, got {labels}")
         for panel in self.panels:
             check_image(panel.pixels, f"the picture of {panel.label!r}")
             if panel.pixels.shape[:2] != self.reference.shape[:2]:
                 raise ShapeError(
                     f"{self.name}: every picture must have the reference's size; {panel.label!r} has "
-                    f"{panel.pixels.shape}, the reference {self.reference.shape}"
+                    f"{panel.pixels.shape}, {self.reference_label!r} {self.reference.shape}"
                 )
 
     def error(self, panel: Panel) -> npt.NDArray[np.int16]:
@@ -62,6 +68,11 @@ class Scene:
         if panel.label not in self._errors:
             self._errors[panel.label] = _luma(panel.pixels) - _luma(self.reference)
         return self._errors[panel.label]
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is an original to measure against."""
+        return self.reference_label == REFERENCE
 
     @property
     def deep(self) -> bool:

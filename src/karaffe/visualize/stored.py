@@ -15,6 +15,7 @@ from typing import Any
 from karaffe.errors import FileError
 from karaffe.evaluation.images import Image
 from karaffe.visualize.pngs import from_pngs
+from karaffe.visualize.scene import REFERENCE
 
 # As :func:`karaffe.visualize.page` writes them: an element a line.
 _PICTURE = re.compile(r'<script type="text/plain" id="(p\d+-[\w-]+)">([A-Za-z0-9+/=]*)</script>$')
@@ -26,11 +27,12 @@ class StoredScene:
     """One picture of a comparison, as the page shows it: on 8 or 16 bit, with three channels.
 
     Attributes:
-        name: Of the picture. reference: The original. panels: What each method made of it, by label, in order.
+        name: Of the picture. reference: The original, None where there was none.
+        panels: What each method made of it, by label, in order.
     """
 
     name: str
-    reference: Image
+    reference: Image | None
     panels: dict[str, Image]
 
 
@@ -62,5 +64,8 @@ def _scene(described: dict[str, Any], pictures: dict[str, bytes]) -> StoredScene
     def image(item: dict[str, Any]) -> Image:
         return from_pngs([pictures[name] for name in item["images"]])
 
+    first = described["reference"]
     panels = {panel["label"]: image(panel) for panel in described["panels"]}
-    return StoredScene(described["name"], image(described["reference"]), panels)
+    if first["label"] == REFERENCE:
+        return StoredScene(described["name"], image(first), panels)
+    return StoredScene(described["name"], None, {first["label"]: image(first), **panels})

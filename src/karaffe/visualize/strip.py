@@ -94,7 +94,7 @@ def strip(
             if panel is not None:
                 _paste(canvas, (x, y), absolute_map(box.of(scene.error(panel)), limit), layout, None)
             else:
-                _draw_scale(canvas, (x, y), limit, layout)
+                _draw_scale(canvas, (x, y), _difference(scene), limit, layout)
     return canvas
 
 
@@ -134,13 +134,17 @@ def _paste(
 def _draw_head(canvas: Image.Image, at: tuple[int, int], scene: Scene, panel: Panel | None, layout: Layout) -> None:
     draw = ImageDraw.Draw(canvas)
     centre, y = at[0] + layout.cell[0] // 2, at[1]
-    title = "reference" if panel is None else panel.label
+    title = scene.reference_label if panel is None else panel.label
     _text(draw, (centre, y + 8), _fit(title, layout.cell[0], layout.text), INK, layout.text, anchor="ma")
-    score = "PSNR / SSIM" if panel is None else _score(panel)
+    score = _score(panel) if panel is not None else "PSNR / SSIM" if scene.measured else ""
     known = [p.psnr for p in scene.panels if p.psnr is not None]
     best = panel is not None and len(known) > 1 and panel.psnr == max(known)
     place = (centre, y + 33)
     _text(draw, place, score, BEST if best else FAINT, layout.small, anchor="ma", bold=best)
+
+
+def _difference(scene: Scene) -> str:
+    return "absolute error of luma" if scene.measured else "difference of luma"
 
 
 def _score(panel: Panel) -> str:
@@ -194,13 +198,13 @@ def _draw_table(draw: ImageDraw.ImageDraw, at: tuple[int, int], scene: Scene, la
         y += layout.line
 
 
-def _draw_scale(canvas: Image.Image, at: tuple[int, int], limit: int, layout: Layout) -> None:
+def _draw_scale(canvas: Image.Image, at: tuple[int, int], what: str, limit: int, layout: Layout) -> None:
     """The colour bar, in the place where the reference's own error would be."""
     draw = ImageDraw.Draw(canvas)
     wide, tall = layout.cell
     x, y = at[0], at[1] + tall // 2 - 8
     bar = colour(np.linspace(0, 1, wide)[None].repeat(16, 0), HEAT)
-    _text(draw, (x, y - 28), "absolute error of luma", INK, layout.small)
+    _text(draw, (x, y - 28), what, INK, layout.small)
     canvas.paste(Image.fromarray(bar), (x, y))
     _text(draw, (x, y + 22), "0", FAINT, layout.small)
     _text(draw, (x + wide, y + 22), f"≥ {limit} of 255", FAINT, layout.small, anchor="ra")

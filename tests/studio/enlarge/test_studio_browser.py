@@ -124,7 +124,7 @@ def test_rows_are_seen_while_the_rest_is_made(visit) -> None:
     tab.wait_for_selector("html[data-busy=part]", state="attached")
     assert tab.locator(".tag").nth(1).inner_text() == "sharp"
     tab.get_by_role("button", name="Cancel large.png").click()
-    tab.get_by_text("sharp (part)").first.wait_for()
+    tab.locator(".tag", has_text="sharp (part)").wait_for()
     settle(tab)
 
 

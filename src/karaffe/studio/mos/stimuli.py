@@ -149,6 +149,8 @@ def _compared(config: StudyConfig, place: Path) -> Iterator[Stimulus]:
         if content in seen:
             raise ArgumentError(f"duplicate id {content!r} in {path}: {seen[content]}, {scene.name}")
         seen[content] = scene.name
+        if scene.reference is None:
+            raise ArgumentError(f"{path}: {scene.name} has no original; a study takes comparisons with originals")
         _check_methods(config, list(scene.panels), path)
         yield prepare(to_uint8(scene.reference), content, REFERENCE)
         for method, pixels in scene.panels.items():

@@ -17,7 +17,7 @@ function collect() {
   if (!before && data.scenes.length) begin();
   const many = data.scenes.length > 1;
   for (const id of ["previous", "next"]) byId(id).hidden = !many;
-  byId("scopes").style.display = many && done ? "" : "none";
+  byId("scopes").style.display = many && done && data.means.length ? "" : "none";
   if (done) drawPairs();
   return done;
 }

@@ -4,8 +4,10 @@ const FIGURES = { psnr: 2, ssim: 4, seconds: 3 };
 const order = { key: null, descending: true, scope: "scene" };
 
 function rowsNow() {
-  const rows = order.scope === "mean" ? data.means : sceneNow().panels;
-  const numbered = rows.map((row, i) => ({ ...row, item: i + 1 }));
+  const { panels } = sceneNow();
+  const rows = order.scope === "mean" ? data.means : panels;
+  // A picture without an original has not every method of the others: what it lacks cannot be chosen.
+  const numbered = rows.map((row) => ({ ...row, item: panels.findIndex(({ label }) => label === row.label) + 1 || null }));
   if (!order.key) return numbered;
   const value = (row) => row[order.key] ?? (order.descending ? -Infinity : Infinity);
   const compare = (a, b) => (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0);
@@ -52,12 +54,12 @@ function drawTable() {
     const tr = body.insertRow();
     const shown = state.mode === "slider" ? [state.left, state.right] : state.mode === "single" ? [state.current] : [];
     tr.classList.toggle("shown", shown.includes(row.item));
-    cell(tr, String(row.item));
+    cell(tr, row.item === null ? "" : String(row.item));
     cell(tr, row.label);
     for (const [key, digits] of Object.entries(FIGURES)) {
       const value = row[key];
       const known = value !== null && value !== undefined;
-      const td = cell(tr, known ? value.toFixed(digits) : row.item ? "∞–".charAt(row[`${key}_infinite`] ? 0 : 1) : "");
+      const td = cell(tr, known ? value.toFixed(digits) : row.item !== 0 ? "∞–".charAt(row[`${key}_infinite`] ? 0 : 1) : "");
       td.classList.toggle("best", known && value === best[key]);
       const interval = order.scope === "mean" && row[`${key}_interval`];
       if (interval) {
@@ -67,7 +69,8 @@ function drawTable() {
         td.append(span);
       }
     }
-    choiceButtons(tr.insertCell(), row.item);
+    const last = tr.insertCell();
+    if (row.item !== null) choiceButtons(last, row.item);
   }
   for (const button of document.querySelectorAll("#table th button")) {
     const active = button.dataset.sort === order.key;
@@ -110,7 +113,7 @@ function drawPairs() {
       span.textContent = pair.interval.map((v) => v.toFixed(2)).join(" – ");
       td.append(span);
     }
-    cell(row, `${pair.wins} of ${data.scenes.length}`);
+    cell(row, `${pair.wins} of ${pair.count}`);
     cell(row, p(pair.t_test));
     cell(row, p(pair.wilcoxon));
   }
