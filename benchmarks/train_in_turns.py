@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from karaffe.errors import KaraffeError
 from karaffe.training.config import DataSection, SRConfig, load_config
 from karaffe.training.module import Pictures, SRTraining, load_pictures
 from karaffe.training.run import Run
@@ -75,7 +76,10 @@ def main() -> None:
             known[key] = load_pictures(
                 settings.data, settings.model.scale, arguments.data or Path(settings.data.folder)
             )
-        print(go_on(config, arguments.runs, known[key], deadline), flush=True)
+        try:
+            print(go_on(config, arguments.runs, known[key], deadline), flush=True)
+        except KaraffeError as error:
+            print(f"{config.stem} failed: {error}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Figures of trained networks, stored: quality on the usual sets, true multiply-adds, and time on this CPU.
 
     python benchmarks/zoo.py measure RUN... --sets ../shared/data/Set5 ../shared/data/Set14 ../shared/data/BSD100
-    python benchmarks/zoo.py time
+    python benchmarks/zoo.py time --most 3          # again and again, until nothing is left
     python benchmarks/zoo.py table --into docs/zoo.md
     python benchmarks/zoo.py chart --into docs/assets/zoo
 
@@ -17,7 +17,7 @@ import json
 import re
 import statistics
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,8 @@ def measure(runs: list[str], sets: list[Path]) -> None:
     for name, entry, network in found:
         by_scale.setdefault(network.scale, []).append((name, network))
         kept = entries.get(name, {})
-        entries[name] = entry | {"figures": kept.get("figures", {}), "milliseconds": kept.get("milliseconds")}
+        entries[name] = entry | {key: kept[key] for key in ("milliseconds", "machine") if key in kept}
+        entries[name]["figures"] = kept.get("figures", {})
     for scale, networks in by_scale.items():
         for folder in sets:
             if (folder / "x4").is_dir() and not (folder / f"x{scale}").is_dir():
@@ -108,27 +109,39 @@ def measure(runs: list[str], sets: list[Path]) -> None:
             write_store(entries)
 
 
-def time_all(rounds: int, threads: int) -> None:
-    """Time a pass of every stored network to 1280x720, in turns, and store the medians in ms."""
+def time_some(rounds: int, threads: int, most: int) -> None:
+    """Time a pass to 1280x720 of networks that have no time yet on this machine, in turns, and store the medians in ms.
+
+    At most ``most`` networks go at once, so that a part is short; bicubic goes with every part, and its times show
+    whether the machine was the same. The same call goes on with the next part until nothing is left.
+    """
     torch.set_num_threads(threads)
+    info = machine() | {"threads": str(threads)}
+    where = f"{info['processor']}, {threads} thread{'s' if threads > 1 else ''}, torch {info['torch']}"
     entries, calls = read_store(), {}
-    shapes: dict[str, str] = {}
+    keys = {n: json.dumps([e["model"], e["scale"], e["options"]]) for n, e in entries.items()}
     for name, entry in entries.items():
-        key = json.dumps([entry["model"], entry["scale"], entry["options"]])
-        shapes[name] = key
-        if key in calls:
+        if entry.get("machine") == where or keys[name] in calls or len(calls) == most:
             continue
         network = create_model(entry["model"], entry["scale"], pretrained=False, **entry["options"]).eval()
-        x = torch.rand(1, 1, HEIGHT // entry["scale"], WIDTH // entry["scale"])
-        calls[key] = lambda network=network, x=x: network(x)
+        calls[keys[name]] = one_pass(network)
+    if not calls:
+        print("every stored network has its time")
+        return
     with torch.inference_mode():
-        times = interleave(calls, rounds)
-    info = machine() | {"threads": str(threads)}
+        times = interleave({"bicubic x4": one_pass(create_model("bicubic", 4)), **calls}, rounds)
+    print(f"bicubic x4 {times['bicubic x4'].median:.1f} ms")
     for name, entry in entries.items():
-        entry["milliseconds"] = round(times[shapes[name]].median, 2)
-        entry["machine"] = f"{info['processor']}, {threads} thread{'s' if threads > 1 else ''}, torch {info['torch']}"
-        print(f"{name} {entry['milliseconds']} ms")
+        if keys[name] in calls:
+            entry |= {"milliseconds": round(times[keys[name]].median, 2), "machine": where}
+            print(f"{name} {entry['milliseconds']} ms")
     write_store(entries)
+
+
+def one_pass(network: SuperResolver) -> Callable[[], torch.Tensor]:
+    """Return a call that makes one channel of 1280x720."""
+    x = torch.rand(1, 1, HEIGHT // network.scale, WIDTH // network.scale)
+    return lambda: network(x)
 
 
 def label(name: str) -> str:
@@ -230,13 +243,14 @@ def main() -> None:
     timing = commands.add_parser("time")
     timing.add_argument("--rounds", type=int, default=9)
     timing.add_argument("--threads", type=int, default=1)
+    timing.add_argument("--most", type=int, default=100, help="networks in this part; call again for the next")
     commands.add_parser("table").add_argument("--into", type=Path)
     commands.add_parser("chart").add_argument("--into", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.command == "measure":
         measure(arguments.runs, arguments.sets)
     elif arguments.command == "time":
-        time_all(arguments.rounds, arguments.threads)
+        time_some(arguments.rounds, arguments.threads, arguments.most)
     elif arguments.command == "chart":
         for scale in (2, 4):
             for dataset in ("Set5", "Set14"):

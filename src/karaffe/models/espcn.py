@@ -35,6 +35,9 @@ class ESPCN(LumaNetwork):
 
     @torch.no_grad()
     def _start_near_bilinear(self) -> None:
+        # Free of the mean, and steep enough that edges reach where the tangent bends: else all is linear for long.
+        nn.init.normal_(self.first.weight)
+        self.first.weight -= self.first.weight.mean((2, 3), keepdim=True)
         copy_first_channel(self.first, SLOPE)
         self.first.get_parameter("bias")[0] = -SLOPE * GREY
         copy_first_channel(self.second)

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy import stats
 
 from karaffe.errors import ArgumentError, FileError, TrainingError
 from karaffe.evaluation.segmentation import IGNORE
+from karaffe.models.segmentation import create_segmenter
 from karaffe.training.choose import choose_seg, choose_sr, recommend, super_resolution, write_report
+from karaffe.training.choose.importance import importance_of
 from karaffe.training.choose.outcome import Cost, Outcome, holm
 from karaffe.training.choose.pictures import boundary_errors
 from karaffe.training.choose.plan import parse_budget, steps_within
@@ -124,6 +127,30 @@ def test_errors_marked_are_wrong_pixels_near_a_boundary() -> None:
     assert marked.sum() == 38
 
 
+@pytest.mark.parametrize("upsampler", ["carafe", "fade"])
+def test_importance_is_of_the_kernels_in_the_finest_step(upsampler: str) -> None:
+    torch.manual_seed(0)
+    model = create_segmenter("light-fpn", 3, upsampler, width=0.125).eval()
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    finest, seen = model.ups[0], []
+    hook = finest.register_forward_hook(lambda module, given, made: seen.append(given))
+    maps = importance_of(model, image)
+    hook.remove()
+    ((x, guide),) = seen
+    with torch.no_grad():
+        kernels = finest.kernels(x, guide) if finest.needs_guide else finest.kernels(x)
+    weights = kernels[0, 0].double() / kernels[0, 0].double().sum(0)
+    assert maps.shape == (2, 30, 40)
+    entropy = -(weights * weights.log()).sum(0) / np.log(25)
+    np.testing.assert_allclose(maps[0], entropy[:30, :40], atol=1e-6)
+    np.testing.assert_allclose(maps[1], 1 - weights[12, :30, :40], atol=1e-6)
+
+
+def test_a_network_without_kernels_has_no_importance() -> None:
+    model = create_segmenter("light-fpn", 3, "bilinear", width=0.125).eval()
+    assert importance_of(model, np.zeros((32, 32, 3), dtype=np.uint8)) is None
+
+
 def test_a_choice_goes_on_and_reports(tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(tiny.read_text().replace("steps = 30", "steps = 10"))
     config, told = load_config(tiny, SegConfig), []
@@ -140,7 +167,7 @@ def test_a_choice_goes_on_and_reports(tiny: Path, tmp_path: Path) -> None:
     assert again.outcomes[:2] == choice.outcomes
     report = write_report(again)
     assert {p.name for p in report.files} == {
-        *("report.md", "report.html", "report.json", "scores.png", "curves.png", "pictures.png"),
+        *("report.md", "report.html", "report.json", "scores.png", "curves.png", "pictures.png", "importance.png"),
     }
     text = (tmp_path / "choice" / "report.md").read_text()
     assert again.recommendation is not None
@@ -150,6 +177,9 @@ def test_a_choice_goes_on_and_reports(tiny: Path, tmp_path: Path) -> None:
     assert figures["candidates"]["carafe"]["figures"]["miou"]["mean"] == again.outcomes[1].mean("miou")
     with Image.open(tmp_path / "choice" / "pictures.png") as picture:
         assert picture.width > 1000
+    with Image.open(tmp_path / "choice" / "importance.png") as picture:
+        assert picture.width == 3 * 240 + 2 * 6, "the picture, and two maps of carafe; the others predict no kernels"
+    assert "](importance.png)" in text
 
     plan = tmp_path / "choice" / "plan.json"
     plan.write_text(plan.read_text().replace("0.125", "1"))

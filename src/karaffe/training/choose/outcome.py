@@ -81,6 +81,15 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """A picture of a report: the name of its file, what it shows, and the picture."""
+
+    file: str
+    caption: str
+    image: Image.Image
+
+
+@dataclass(frozen=True)
 class Choice:
     """What training the candidates came to, and how to show it.
 
@@ -91,7 +100,7 @@ class Choice:
         undone: names of the runs that the budget left undone; the same call goes on with them.
         figure: what decides; label: its name for people; columns: the figures of the table and their names.
         note: what the figures were measured on.
-        pictures, caption: results side by side, where there are any.
+        sheets: results side by side, where there are any.
     """
 
     folder: Path
@@ -105,8 +114,7 @@ class Choice:
     columns: Mapping[str, str]
     note: str
     digits: int = 4
-    pictures: Image.Image | None = None
-    caption: str = ""
+    sheets: tuple[Sheet, ...] = ()
 
 
 def holm(values: Sequence[float]) -> list[float]:

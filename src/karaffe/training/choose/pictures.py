@@ -29,7 +29,7 @@ def chosen(items: Sequence[Labelled], count: int = PICTURES) -> list[Labelled]:
 
 def write_predictions(checkpoint: Path, folder: Path, items: Sequence[Labelled]) -> None:
     """Write the classes that a checkpoint predicts, one PNG a picture; what is there already is left alone."""
-    targets = [folder / f"{Path(item.name).stem}.png" for item in items]
+    targets = prediction_paths(folder, items)
     if not checkpoint.exists() or all(target.exists() for target in targets):
         return
     model, _ = load_segmenter(checkpoint)
@@ -38,9 +38,14 @@ def write_predictions(checkpoint: Path, folder: Path, items: Sequence[Labelled])
         Image.fromarray(predict(model, item.image)).save(target, optimize=True)
 
 
-def read_predictions(folder: Path, items: Sequence[Labelled]) -> list[Pixels] | None:
-    """Return what :func:`write_predictions` wrote, or None where something is missing."""
-    paths = [folder / f"{Path(item.name).stem}.png" for item in items]
+def prediction_paths(folder: Path, items: Sequence[Labelled]) -> list[Path]:
+    """Return where what belongs to each picture lies in ``folder``."""
+    return [folder / f"{Path(item.name).stem}.png" for item in items]
+
+
+def read_maps(folder: Path, items: Sequence[Labelled]) -> list[Pixels] | None:
+    """Return what was written for each picture, or None where something is missing."""
+    paths = prediction_paths(folder, items)
     return [_read(path) for path in paths] if all(path.exists() for path in paths) else None
 
 
@@ -62,20 +67,25 @@ def draw_predictions(
     """Draw a row a picture: itself, the truth, and each prediction; wrong pixels at boundaries in magenta."""
     colours = np.zeros((256, 3), dtype=np.uint8)
     colours[: len(classes.colours)] = classes.colours
-    titles = ["picture", "truth", *predictions]
-    columns: list[list[Pixels]] = [[item.image for item in items], [colours[item.labels] for item in items]]
-    for maps in predictions.values():
+    columns = {"picture": [item.image for item in items], "truth": [colours[item.labels] for item in items]}
+    for name, maps in predictions.items():
         painted = []
         for item, labels in zip(items, maps, strict=True):
             cell = colours[labels]
             cell[boundary_errors(labels, item.labels)] = WRONG
             painted.append(cell)
-        columns.append(painted)
-    heights = [round(_WIDTH * item.image.shape[0] / item.image.shape[1]) for item in items]
+        columns[name] = painted
+    return draw_columns(columns)
+
+
+def draw_columns(columns: Mapping[str, Sequence[Pixels]]) -> Image.Image:
+    """Draw RGB cells under titles, one picture a row; the first column is photographs, the others maps."""
+    shapes = [cell.shape for cell in next(iter(columns.values()))]
+    heights = [round(_WIDTH * shape[0] / shape[1]) for shape in shapes]
     size = (len(columns) * (_WIDTH + _GAP) - _GAP, _LINE + sum(heights) + _GAP * (len(heights) - 1))
     sheet = Image.new("RGB", size, (255, 255, 255))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for number, (title, cells) in enumerate(zip(titles, columns, strict=True)):
+    for number, (title, cells) in enumerate(columns.items()):
         left, top = number * (_WIDTH + _GAP), _LINE
         pen.text((left, 0), title, fill=(23, 26, 31), font=font)
         for cell, height in zip(cells, heights, strict=True):

@@ -43,9 +43,9 @@ def write_report(choice: Choice) -> Report:
             draw_curves(choice.outcomes, f"{choice.label}, selection split", stage / "curves.png")
             pictures = [("scores.png", f"{choice.label}, means with 95 % intervals; points are seeds")]
             pictures.append(("curves.png", "Over the training: means over the seeds, and their range"))
-        if choice.pictures is not None:
-            choice.pictures.save(stage / "pictures.png", optimize=True)
-            pictures.append(("pictures.png", choice.caption))
+        for sheet in choice.sheets:
+            sheet.image.save(stage / sheet.file, optimize=True)
+            pictures.append((sheet.file, sheet.caption))
         (stage / "report.md").write_text(to_markdown(choice, pictures), encoding="utf-8")
         (stage / "report.html").write_text(to_html(choice, pictures), encoding="utf-8")
         (stage / "report.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch.nn import functional as F
 
 from karaffe.errors import ArgumentError
 from karaffe.evaluation.segmentation import IGNORE
 from karaffe.ops import use_backend
-from karaffe.training.choose.outcome import Choice, Cost, Outcome, recommend
-from karaffe.training.choose.pictures import chosen, draw_predictions, read_predictions, write_predictions
+from karaffe.training.choose.importance import read_importance, write_importance
+from karaffe.training.choose.outcome import Choice, Cost, Outcome, Sheet, recommend
+from karaffe.training.choose.pictures import chosen, draw_columns, draw_predictions, read_maps, write_predictions
 from karaffe.training.choose.plan import load_plan, measure_step, save_plan, steps_within
 from karaffe.training.choose.trials import Told, Trial, run_trials, to_toml
 from karaffe.training.config import parse_config
 from karaffe.training.run import Run
 from karaffe.training.segmentation.config import SegConfig
-from karaffe.training.segmentation.dataset import Dataset, Labelled, load_dataset
+from karaffe.training.segmentation.dataset import Dataset, Labelled, Pixels, load_dataset
 from karaffe.training.segmentation.module import SegTraining
 
 COLUMNS = {
@@ -33,6 +33,10 @@ COLUMNS = {
     "boundary_f3": "boundary F, 3 px",
     "accuracy": "accuracy",
 }
+IMPORTANCE = (
+    "Where the content mattered, finest step, first seed: entropy of the kernels (bright: all taps alike) and their "
+    "mass off the centre (dark: the source pixel is copied); darkest 0, brightest 1"
+)
 FIGURES = ("miou", "accuracy", "mean_accuracy", "boundary_iou", "boundary_f1", "boundary_f3")
 
 
@@ -146,7 +150,7 @@ def collect(
     """Read what the finished runs of ``folder`` logged; with the ``dataset``, also draw predictions."""
     found = [_outcome(name, cost, sorted((folder / "runs").glob(f"{name}-seed*"))) for name, cost in costs.items()]
     outcomes = tuple(outcome for outcome in found if outcome.seeds)
-    pictures = _pictures(folder, outcomes, dataset["test"], config) if dataset else None
+    sheets = tuple(_sheets(folder, outcomes, dataset["test"], config)) if dataset else ()
     data = Path(config.data.path).name
     return Choice(
         folder,
@@ -160,21 +164,30 @@ def collect(
         columns=COLUMNS,
         note=f"Network {config.network.name}, width {config.network.width:g}. Measured once on the test split with the "
         "checkpoint that was best on the selection split. A step: forward, backward and AdamW of one batch.",
-        pictures=pictures,
-        caption="Predictions of the first seed; wrong pixels within 3 pixels of a boundary in magenta",
+        sheets=sheets,
     )
 
 
-def _pictures(
-    folder: Path, outcomes: Sequence[Outcome], items: Sequence[Labelled], config: SegConfig
-) -> Image.Image | None:
+def _sheets(folder: Path, outcomes: Sequence[Outcome], items: Sequence[Labelled], config: SegConfig) -> Iterator[Sheet]:
+    """Draw what the checkpoints of the first seed do; their maps are kept, since weights may be removed."""
     shown = chosen(items)
+    predictions: dict[str, list[Pixels]] = {}
+    importance: dict[str, list[Pixels]] = {}
     for outcome in outcomes:
-        checkpoint = folder / "runs" / f"{outcome.candidate}-seed{outcome.seeds[0]}" / "weights.safetensors"
-        write_predictions(checkpoint, folder / "predictions" / outcome.candidate, shown)
-    predictions = {o.candidate: read_predictions(folder / "predictions" / o.candidate, shown) for o in outcomes}
-    known = {name: maps for name, maps in predictions.items() if maps is not None}
-    return draw_predictions(shown, known, config.data.table()) if known else None
+        name = outcome.candidate
+        checkpoint = folder / "runs" / f"{name}-seed{outcome.seeds[0]}" / "weights.safetensors"
+        write_predictions(checkpoint, folder / "predictions" / name, shown)
+        write_importance(checkpoint, folder / "importance" / name, shown)
+        if (maps := read_maps(folder / "predictions" / name, shown)) is not None:
+            predictions[name] = maps
+        if (pairs := read_importance(folder / "importance" / name, shown)) is not None:
+            importance[f"{name}: entropy"], importance[f"{name}: off-centre mass"] = map(list, zip(*pairs, strict=True))
+    if predictions:
+        marked = "Predictions of the first seed; wrong pixels within 3 pixels of a boundary in magenta"
+        yield Sheet("pictures.png", marked, draw_predictions(shown, predictions, config.data.table()))
+    if importance:
+        columns = {"picture": [item.image for item in shown], **importance}
+        yield Sheet("importance.png", IMPORTANCE, draw_columns(columns))
 
 
 def _outcome(name: str, cost: Cost, folders: Sequence[Path]) -> Outcome:
