@@ -222,7 +222,7 @@ def draw(task: str, found: list[dict]) -> None:
     canvas = Figure(figsize=(7, 1.15 * len(rows)), layout="constrained")
     for axes, row, name in zip(np.atleast_1d(canvas.subplots(len(rows))), rows, names, strict=True):
         axes.imshow(np.repeat(np.repeat(row, 2, 0), 2, 1), interpolation="nearest")
-        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
         axes.set_xticks([])
         axes.set_yticks([])
     canvas.savefig(ASSETS / f"{task}.png", dpi=100, metadata={"Software": None})
@@ -232,7 +232,8 @@ def draw(task: str, found: list[dict]) -> None:
     for f in found:
         axes.plot(*zip(*f["energies"], strict=True), label=f["candidate"])
     axes.axhline(found[0]["natural"], color="0.5", linestyle=":", label="photographs")
-    axes.set(xlabel="step", ylabel="checkerboard energy", yscale="log")
+    # Below this nothing is to be seen; an untrained decoder may have none at all.
+    axes.set(xlabel="step", ylabel="checkerboard energy", yscale="log", ylim=(1e-6, 1))
     axes.legend(frameon=False, fontsize=8, ncols=2)
     chart.savefig(ASSETS / f"{task}_energy.png", dpi=100, metadata={"Software": None})
 

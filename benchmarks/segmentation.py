@@ -81,7 +81,7 @@ def table(arguments: argparse.Namespace) -> None:
     draw_scores(choice.outcomes, "miou", "mIoU", ASSETS / f"{name}.png")
     draw_curves(choice.outcomes, "mIoU, selection split", ASSETS / f"{name}_curves.png")
     if arguments.into:
-        write_into(arguments.into, "table", text)
+        write_into(arguments.into, arguments.part, text)
     print(text)
 
 
@@ -106,7 +106,8 @@ def parse() -> argparse.Namespace:
     writing.add_argument("--runs", type=Path, default=RUNS)
     writing.add_argument("--config", type=Path, default=Path("benchmarks/configs/camvid_240x180.toml"))
     writing.add_argument("--device", default="an NVIDIA H200", help="where steps were timed, if the plan does not say")
-    writing.add_argument("--into", type=Path, help="a page whose part between <!-- table --> and <!-- end --> it is")
+    writing.add_argument("--into", type=Path, help="a page that the table is written into")
+    writing.add_argument("--part", default="table", help="the page's part from <!-- PART --> to <!-- end -->")
     writing.set_defaults(command=table)
     return parser.parse_args()
 
