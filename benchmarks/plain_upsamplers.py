@@ -1,78 +1,128 @@
-"""The resampling of each method as plain PyTorch code usually writes it: unfold the windows, multiply, sum.
+"""Every method's resampling as plain PyTorch code usually writes it: unfold the windows, multiply, sum.
 
-What :mod:`upsamplers` (the script beside this file) compares with. Windows are unfolded at source resolution, which
-is several times faster than the copies that unfold the enlarged map. Each pair of functions takes the same tensors:
-what the method's convolutions have already computed.
+What :mod:`upsamplers` (the script beside this file) compares with. Each operator of karaffe that a method calls has a
+plain form here with the same arguments, for whole factors up or down; windows are unfolded at source resolution, which
+is several times faster than the copies that unfold the enlarged map. ``plainly()`` puts the plain forms in the
+operators' places, so that a whole module runs the plain way; ``calls_of`` says which calls a module makes, so that
+these can be timed alone, without its convolutions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from karaffe import ops
-from karaffe.upsamplers import CARAFE, FADE, SAPA, CARAFEDown, DySample, SAPADeform, Upsampler
-from karaffe.upsamplers.carafe_down import reassemble_strided
-from karaffe.upsamplers.sampling import sample
+from karaffe.ops.geometry import tap_table
+from karaffe.upsamplers import Upsampler, sapa_deform
+from karaffe.upsamplers.sampling import sample as our_sample
 from karaffe.upsamplers.sapa_deform import attend_at
 
-K, S = 5, 2
+PADDING = {"zeros": "constant", "mask": "constant", "replicate": "replicate", "reflect": "reflect"}
 
 
-def windows(x: Tensor, stride: int = 1) -> Tensor:
+class NoPlainForm(Exception):  # noqa: N818
+    """A geometry that the plain forms do not have."""
+
+
+def windows(x: Tensor, k: int, stride: tuple[int, int], dilation: int, padding_mode: str) -> Tensor:
     """``(N, C, taps, 1, positions)``."""
-    return F.unfold(x, K, padding=K // 2, stride=stride).unflatten(1, (x.shape[1], K * K))[:, :, :, None]
+    n, c, height, width = x.shape
+    if padding_mode == "shift":  # the windows that lie inside: no unfolding knows them
+        rows, columns = (tap_table(torch.arange(s), s, k, dilation, "shift") for s in (height, width))
+        taken = x[:, :, rows[:, None, :, None], columns[None, :, None, :]]
+        return taken.permute(0, 1, 4, 5, 2, 3).reshape(n, c, k * k, 1, height * width)
+    before, after = (k - 1) // 2 * dilation, k // 2 * dilation
+    x = F.pad(x, (before, after, before, after), mode=PADDING[padding_mode])
+    return F.unfold(x, k, dilation=dilation, stride=stride).unflatten(1, (c, k * k))[:, :, :, None]
 
 
-def by_phase(x: Tensor) -> Tensor:
+def geometry(source: Tensor, target: Tensor) -> tuple[tuple[int, int], int]:
+    """Stride at the source and factor of the target: one of them is 1."""
+    (height, width), (tall, wide) = source.shape[2:], target.shape[2:]
+    if tall % height == 0 and tall // height * width == wide:
+        return (1, 1), tall // height
+    if height % tall == 0 and width % wide == 0:
+        return (height // tall, width // wide), 1
+    raise NoPlainForm(f"{(height, width)} to {(tall, wide)}")
+
+
+def by_phase(x: Tensor, factor: int) -> Tensor:
     """Target maps as ``(N, C, sub-pixels, positions)``."""
-    return F.pixel_unshuffle(x, S).unflatten(1, (x.shape[1], S * S)).flatten(3)
+    return F.pixel_unshuffle(x, factor).unflatten(1, (x.shape[1], factor**2)).flatten(3)
 
 
-def to_target(x: Tensor, height: int) -> Tensor:
-    return F.pixel_shuffle(x.flatten(1, 2).unflatten(2, (height, -1)), S)
+def to_target(x: Tensor, factor: int, height: int) -> Tensor:
+    """The inverse."""
+    return F.pixel_shuffle(x.flatten(1, 2).unflatten(2, (height // factor, -1)), factor)
 
 
-def plain_reassemble(x: Tensor, kernels: Tensor) -> Tensor:
-    return to_target((windows(x) * by_phase(kernels)[:, None]).sum(2), x.shape[2])
+def one_size(kernel_size: Any) -> int:
+    """The size of a square window."""
+    sizes = {kernel_size} if isinstance(kernel_size, int) else set(kernel_size)
+    if len(sizes) > 1:
+        raise NoPlainForm(f"windows of {kernel_size}")
+    (size,) = sizes
+    return int(size)
 
 
-def plain_carafe(x: Tensor, logits: Tensor) -> Tensor:
-    return plain_reassemble(x, F.pixel_shuffle(logits, S).softmax(1))
+def reassemble(
+    x: Tensor, kernels: Tensor, kernel_size: Any, *, groups: int = 1, dilation: int = 1, padding_mode: str = "zeros"
+) -> Tensor:
+    stride, factor = geometry(x, kernels)
+    cut = windows(x, one_size(kernel_size), stride, dilation, padding_mode).unflatten(1, (groups, -1))
+    weights = by_phase(kernels, factor).unflatten(1, (groups, 1, -1))
+    return to_target((cut * weights).sum(3).flatten(1, 2), factor, kernels.shape[2])
 
 
-def our_carafe(x: Tensor, logits: Tensor) -> Tensor:
-    return ops.reassemble_logits(x, logits, K, scale_factor=S)
+def correlate(
+    x: Tensor, query: Tensor, kernel_size: Any, *, groups: int = 1, dilation: int = 1, padding_mode: str = "zeros"
+) -> Tensor:
+    stride, factor = geometry(x, query)
+    cut = windows(x, one_size(kernel_size), stride, dilation, padding_mode).unflatten(1, (groups, -1))
+    asked = by_phase(query, factor).unflatten(1, (groups, -1))[:, :, :, None]
+    return to_target((cut * asked).sum(2).flatten(1, 2), factor, query.shape[2])
 
 
-def plain_sapa(x: Tensor, key: Tensor, query: Tensor) -> Tensor:
-    logits = (windows(key) * by_phase(query)[:, :, None]).sum(1)
-    return to_target((windows(x) * logits.softmax(1)[:, None]).sum(2), x.shape[2])
+def reassemble_logits(
+    x: Tensor, logits: Tensor, kernel_size: Any, *, scale_factor: Any, size: Any = None, groups: int = 1, **options: Any
+) -> Tensor:
+    factor = one_size(scale_factor)
+    if options.pop("normalizer", "softmax") != "softmax":
+        raise NoPlainForm("another normalizer")
+    if size is not None and tuple(size) != tuple(factor * n for n in x.shape[2:]):
+        raise NoPlainForm(f"{tuple(x.shape[2:])} to {tuple(size)}")
+    shuffled = F.pixel_shuffle(logits, factor)
+    kernels = shuffled.unflatten(1, (groups, -1)).softmax(2).flatten(1, 2)
+    return reassemble(x, kernels, kernel_size, groups=groups, **options)
 
 
-def our_sapa(x: Tensor, key: Tensor, query: Tensor) -> Tensor:
-    return ops.local_attention(query, key, x, K, scale=1.0, padding_mode="zeros")
-
-
-def plain_fade(x: Tensor, logits: Tensor) -> Tensor:
-    return plain_reassemble(x, logits.softmax(1))
-
-
-def our_fade(x: Tensor, logits: Tensor) -> Tensor:
-    return ops.reassemble(x, logits.softmax(1), K)
-
-
-def plain_down(x: Tensor, logits: Tensor) -> Tensor:
-    kernels = logits.softmax(1).flatten(2)[:, None, :, None]
-    return (windows(x, S) * kernels).sum(2)[:, :, 0].unflatten(2, logits.shape[2:])
-
-
-def our_down(x: Tensor, logits: Tensor) -> Tensor:
-    return reassemble_strided(x, logits.softmax(1), K, (S, S), 1, "zeros")
+def local_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    kernel_size: Any,
+    *,
+    heads: int = 1,
+    scale: float | None = None,
+    padding_mode: str = "mask",
+    alignment: str = "corner",  # the same for whole factors
+) -> Tensor:
+    scale = (query.shape[1] // heads) ** -0.5 if scale is None else scale
+    options: dict[str, Any] = {"groups": heads, "padding_mode": padding_mode}
+    logits = (correlate(key, query, kernel_size, **options) * scale).unflatten(1, (heads, -1))
+    if padding_mode == "mask":
+        inside = correlate(torch.ones_like(key[:1, :1]), torch.ones_like(query[:1, :1]), kernel_size)
+        logits = logits.masked_fill(inside[:, None] == 0, -torch.inf)
+    return reassemble(value, logits.softmax(2).flatten(1, 2), kernel_size, **options)
 
 
 def pixel_grid(position: Tensor, x: Tensor) -> Tensor:
@@ -80,108 +130,110 @@ def pixel_grid(position: Tensor, x: Tensor) -> Tensor:
     return (2 * position.permute(0, 2, 3, 1) + 1) / size - 1
 
 
-def plain_dysample(x: Tensor, position: Tensor) -> Tensor:
-    return F.grid_sample(x, pixel_grid(position, x), padding_mode="border", align_corners=False)
+def sample(x: Tensor, position: Tensor, padding_mode: str) -> Tensor:
+    mode = "zeros" if padding_mode == "zeros" else "border"
+    return F.grid_sample(x, pixel_grid(position, x), padding_mode=mode, align_corners=False)
 
 
-def our_dysample(x: Tensor, position: Tensor) -> Tensor:
-    return sample(x, position, "replicate")
-
-
-def plain_points(query: Tensor, key: Tensor, value: Tensor, positions: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, positions: Tensor, padding_mode: str) -> Tensor:
     """All points sampled at once."""
     points, height = positions.shape[1], query.shape[2]
     position = positions.transpose(1, 2).flatten(2, 3)
 
     def sampled(v: Tensor) -> Tensor:
-        return F.grid_sample(v, pixel_grid(position, v), align_corners=False).unflatten(2, (points, height))
+        return sample(v, position, padding_mode).unflatten(2, (points, height))
 
     weights = (query[:, :, None] * sampled(key)).sum(1, keepdim=True).softmax(2)
     return (weights * sampled(value)).sum(2)
 
 
-def our_points(query: Tensor, key: Tensor, value: Tensor, positions: Tensor) -> Tensor:
-    return attend_at(query, key, value, positions, "zeros")
+UNFOLD, GRID_SAMPLE = "unfold", "grid_sample"
 
 
 @dataclass(frozen=True)
-class Resampling:
-    """One method's resampling, ours and the plain way, on the tensors that ``prepare`` makes."""
+class Form:
+    """One operator, ours and the plain way; ``holders``: whose attribute ``name`` is what modules call."""
 
-    plain: Callable[..., Tensor]
+    name: str
     ours: Callable[..., Tensor]
-    prepare: Callable[[Upsampler, Tensor, Tensor], tuple[Tensor, ...]]
+    plain: Callable[..., Tensor]
     by: str
+    holders: tuple[object, ...]
 
 
-def carafe_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ...]:
-    assert isinstance(m, CARAFE)
-    return x, m.kernel_logits(x)
+def _modules_with(name: str, ours: Callable[..., Tensor]) -> tuple[object, ...]:
+    found = (module for n, module in list(sys.modules.items()) if n.startswith("karaffe.upsamplers."))
+    return tuple(module for module in found if getattr(module, name, None) is ours)
 
 
-def sapa_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ...]:
-    assert isinstance(m, SAPA)
-    return x, m.k(m.norm_x(x)), m.q(m.norm_y(guide))
+FORMS = (
+    *(
+        Form(plain.__name__, getattr(ops, plain.__name__), plain, UNFOLD, (ops,))
+        for plain in (reassemble, correlate, reassemble_logits, local_attention)
+    ),
+    # SAPA-D's sampling is part of its attention.
+    Form("sample", our_sample, sample, GRID_SAMPLE, tuple({*_modules_with("sample", our_sample)} - {sapa_deform})),
+    Form("attend_at", attend_at, attend, GRID_SAMPLE, (sapa_deform,)),
+)
 
 
-def fade_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ...]:
-    assert isinstance(m, FADE)
-    return x, m.ker_generator(x, guide)
+@contextmanager
+def replaced(make: Callable[[Form], Callable[..., Tensor]]) -> Iterator[None]:
+    """Every operator replaced by what ``make`` says of it."""
+    with ExitStack() as stack:
+        for form in FORMS:
+            instead = make(form)
+            for holder in form.holders:
+                stack.enter_context(mock.patch.object(holder, form.name, instead))
+        yield
 
 
-def down_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ...]:
-    assert isinstance(m, CARAFEDown)
-    return x, m.content_encoder(m.channel_compressor(x))
+def plainly() -> Any:
+    """A context in which modules compute by the plain forms."""
+    return replaced(lambda form: form.plain)
 
 
-def dysample_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ...]:
-    """One group's channels after another, and the positions of each."""
-    assert isinstance(m, DySample)
-    grid = torch.meshgrid(*((torch.arange(S * n, device=x.device) + 0.5) / S - 0.5 for n in x.shape[2:]), indexing="ij")
-    regular = torch.stack(grid[::-1])
-    position = m.offsets(x)[:, :, 0].flatten(0, 1) + regular
-    return x.reshape(-1, x.shape[1] // m.groups, *x.shape[2:]), position
+@dataclass(frozen=True)
+class Recorded:
+    """One call of an operator, on tensors that no longer hang together with what made them."""
+
+    form: Form
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [a for a in self.arguments if isinstance(a, Tensor)]
+
+    def ours(self) -> Tensor:
+        return self.form.ours(*self.arguments, **self.options)
+
+    def plain(self) -> Tensor:
+        return self.form.plain(*self.arguments, **self.options)
+
+    def largest(self) -> int:
+        """Values of the largest tensor that the plain form makes: products of all channels, taps and targets."""
+        with torch.no_grad():
+            targets = self.ours().shape[2:].numel()
+        taps = 1 if self.form.by == GRID_SAMPLE else one_size(self.arguments[len(self.tensors)]) ** 2
+        n, channels = self.tensors[0].shape[:2]
+        if self.form.name == "local_attention":
+            channels = max(channels, self.tensors[2].shape[1])
+        return int(n * channels * taps * targets)
 
 
-def point_tensors(m: Upsampler, x: Tensor, guide: Tensor) -> tuple[Tensor, ...]:
-    """One group's channels after another, and the positions of each."""
-    assert isinstance(m, SAPADeform)
-    grid = torch.meshgrid(*(torch.arange(S * n, device=x.device) // S for n in x.shape[2:]), indexing="ij")
-    positions = (m.offsets(x) + torch.stack(grid[::-1])).flatten(0, 1)
-    query, key, value = (v.reshape(-1, v.shape[1] // m.groups, *v.shape[2:]) for v in (m.q(guide), m.k(x), x))
-    return query, key, value, positions
+def calls_of(module: Upsampler, arguments: list[Tensor]) -> list[Recorded]:
+    """The operators' calls of one forward pass."""
+    calls: list[Recorded] = []
 
+    def recording(form: Form) -> Callable[..., Tensor]:
+        def call(*given: Any, **options: Any) -> Tensor:
+            loose = tuple(a.detach().clone().requires_grad_() if isinstance(a, Tensor) else a for a in given)
+            calls.append(Recorded(form, loose, options))
+            return form.ours(*given, **options)
 
-RESAMPLINGS = {
-    "carafe": Resampling(plain_carafe, our_carafe, carafe_tensors, "unfold"),
-    "carafe-down": Resampling(plain_down, our_down, down_tensors, "unfold"),
-    "sapa": Resampling(plain_sapa, our_sapa, sapa_tensors, "unfold"),
-    "fade": Resampling(plain_fade, our_fade, fade_tensors, "unfold"),
-    "fade-lite": Resampling(plain_fade, our_fade, fade_tensors, "unfold"),
-    "dysample": Resampling(plain_dysample, our_dysample, dysample_tensors, "grid_sample"),
-    "sapa-d": Resampling(plain_points, our_points, point_tensors, "grid_sample"),
-}
+        return call
 
-
-KINDS = {
-    "carafe": CARAFE,
-    "carafe-down": CARAFEDown,
-    "sapa": SAPA,
-    "sapa-d": SAPADeform,
-    "fade": FADE,
-    "dysample": DySample,
-}
-
-
-def plain_module(m: Upsampler, x: Tensor, guide: Tensor) -> Tensor | None:
-    """The whole module with its resampling the plain way, or nothing where there is no other way."""
-    parts = next((RESAMPLINGS[name] for name, kind in KINDS.items() if isinstance(m, kind)), None)
-    if parts is None:
-        return None
-    y = parts.plain(*parts.prepare(m, x, guide))
-    if isinstance(m, DySample | SAPADeform):
-        return y.reshape(*x.shape[:2], *y.shape[2:])
-    if isinstance(m, FADE) and m.gate_generator is not None:
-        gate = F.interpolate(m.gate_generator.conv(x), scale_factor=S).sigmoid()
-        y = gate * guide + (1 - gate) * y
-    return y
+    with torch.no_grad(), replaced(recording):
+        module(*arguments)
+    return calls
