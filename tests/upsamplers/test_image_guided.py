@@ -76,18 +76,53 @@ def test_naf_reduces_a_large_image_first():
     torch.testing.assert_close(m(x, image), m(x, reduced))
 
 
-@pytest.mark.parametrize("make", [lambda: JAFAR(6, 2, 16, 2), lambda: AnyUp(6, 2, 16, 2, window_ratio=0.2)])
+ROWS_IN_TURN = {"jafar": lambda: JAFAR(6, 2, 16, 2), "anyup": lambda: AnyUp(6, 2, 16, 2, window_ratio=0.2)}
+
+
+def results(m: torch.nn.Module, x: Tensor, image: Tensor, target: tuple[int, int]) -> list[Tensor]:
+    """Output and all gradients."""
+    x = x.clone().requires_grad_()
+    y = m(x, image, size=target)
+    leaves = [x, *(p for p in m.parameters() if p.requires_grad)]
+    return [y.detach(), *torch.autograd.grad(y, leaves, torch.cos(torch.arange(y.numel())).double().view_as(y))]
+
+
+@pytest.mark.parametrize("name", ROWS_IN_TURN)
 @pytest.mark.parametrize("target", [(10, 12), (7, 3), (3, 3)])
-def test_memory_is_bounded_by_taking_rows_in_turn(make, target, monkeypatch):
-    m = shaken(make())
+def test_rows_in_turn_change_nothing(name, target, monkeypatch):
+    m = shaken(ROWS_IN_TURN[name]())
     x, image = torch.randn(2, 6, 5, 6).double(), torch.randn(2, 3, 13, 8).double()
-    at_once = m(x, image, size=target)
-    largest = []
-    softmax = Tensor.softmax
+    at_once = results(m, x, image, target)
     monkeypatch.setattr(shared, "LARGEST_CHUNK", 600)
-    monkeypatch.setattr(Tensor, "softmax", lambda t, d: largest.append(t.numel()) or softmax(t, d))
-    torch.testing.assert_close(m(x, image, size=target), at_once)
-    assert max(n for n in largest if n != 2 * 16 * 6 * 30) <= max(600, 2 * 2 * target[1] * 30)
+    for found, wanted in zip(results(m, x, image, target), at_once, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ROWS_IN_TURN)
+def test_memory_is_bounded(name, training, monkeypatch):
+    """Weights of targets by sources are made a chunk at a time, and none of them wait for the gradients."""
+    m = shaken(ROWS_IN_TURN[name]())
+    x, image = torch.randn(1, 6, 24, 24).double(), torch.randn(1, 3, 40, 40).double()
+    pairs, kept, chunks, mixed = 2 * 40**2 * 24**2, [], [], shared._mixed
+
+    def recording(query: Tensor, key: Tensor, *others: object) -> Tensor:
+        chunks.append(query.shape[:4].numel() * key.shape[2:4].numel())
+        return mixed(query, key, *others)
+
+    monkeypatch.setattr(shared, "LARGEST_CHUNK", pairs // 20)
+    monkeypatch.setattr(shared, "_mixed", recording)
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t)
+    with torch.set_grad_enabled(training), hooks:
+        y = m(x, image, size=40)
+    assert len(chunks) > 1
+    assert max(chunks) <= pairs // 20
+    if training:
+        forward = len(chunks)
+        y.sum().backward()
+        assert len(chunks) == 2 * forward  # each once again
+    # The encoders keep some maps a layer; weights of all pairs would be several times as much.
+    assert sum({t.untyped_storage().data_ptr(): t.numel() for t in kept}.values()) < pairs
 
 
 def test_windows():

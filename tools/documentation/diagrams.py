@@ -144,6 +144,7 @@ ALIASES = {
     **dict.fromkeys(("jafar", "anyup", "naf"), "attention"),
 }
 WIDTH, HEIGHT, GAP = 2.0, 0.9, 0.7
+SCALE, BEND = 0.62, 0.12  # inches a unit; how far an arrow over boxes rises, by its length
 INK, INPUT, STEP = "#24292f", "#cfe8e4", "#eef1f4"
 
 
@@ -153,14 +154,15 @@ def draw(name: str, into: Path) -> None:
     places = _places(paths)
     columns = 1 + max(column for column, _ in places.values())
     rows = 1 + max(row for _, row in places.values())
-    figure, axes = plt.subplots(figsize=(columns * (WIDTH + GAP) * 0.62, max(rows, 1.2) * 1.15))
+    top, bottom = _top(paths, places), -(rows - 1) * 1.6 - HEIGHT
+    figure, axes = plt.subplots(figsize=(columns * (WIDTH + GAP) * SCALE, (top - bottom) * SCALE))
     for box, place in places.items():
         _box(axes, box, place)
     for path in paths:
         for a, b in itertools.pairwise(path):
             _arrow(axes, places[a], places[b])
     axes.set_xlim(-0.2, columns * (WIDTH + GAP) - GAP + 0.2)
-    axes.set_ylim(-(rows - 1) * 1.6 - HEIGHT, HEIGHT)
+    axes.set_ylim(bottom, top)
     axes.axis("off")
     figure.savefig(into, bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
@@ -176,6 +178,13 @@ def _places(paths: list[list[str]]) -> dict[str, tuple[int, int]]:
             places[box] = (path.index(box), row)
         row += bool(new)
     return places
+
+
+def _top(paths: list[list[str]], places: dict[str, tuple[int, int]]) -> float:
+    """Above the first row's boxes, and above the arrows that pass over some of them."""
+    pairs = [(places[a], places[b]) for path in paths for a, b in itertools.pairwise(path)]
+    longest = max((b[0] - a[0] for a, b in pairs if a[1] == b[1] == 0 and b[0] - a[0] > 1), default=0)
+    return HEIGHT + BEND / 2 * longest * (WIDTH + GAP)
 
 
 def _centre(place: tuple[int, int]) -> tuple[float, float]:
@@ -197,7 +206,7 @@ def _arrow(axes: Axes, start: tuple[int, int], end: tuple[int, int]) -> None:
         axes.annotate("", (x1 - WIDTH / 2, y1), (x0 + WIDTH / 2, y0), arrowprops=style)
         return
     if start[1] == end[1]:  # over the boxes between
-        bend = {**style, "connectionstyle": "arc3,rad=-0.18"}
+        bend = {**style, "connectionstyle": f"arc3,rad=-{BEND}"}
         axes.annotate("", (x1, y1 + HEIGHT / 2), (x0, y0 + HEIGHT / 2), arrowprops=bend)
         return
     up = 1 if y1 > y0 else -1

@@ -74,6 +74,52 @@ def content_kernels(folder: Path) -> None:
     draw_kernels(module, features, points).save(folder / "carafe.png", optimize=True)
 
 
+def why_it_matters(folder: Path) -> None:
+    """A label map of an eighth of the rows and columns, back on the grid of the picture by three methods."""
+    size, factor = 192, 8
+    rows, columns = (v - size / 2 + 0.5 for v in torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij"))
+    star = (rows.square() + columns.square()).sqrt() < 44 + 34 * torch.cos(7 * torch.atan2(rows, columns))
+    noise = 0.03 * torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    colours = [torch.tensor(c)[None, :, None, None] for c in ((0.93, 0.62, 0.25), (0.22, 0.36, 0.5))]
+    scene = (torch.where(star, *colours) + noise).clamp(0, 1)
+    small = F.interpolate(star.float()[None, None], scale_factor=1 / factor, mode="area")
+    methods = {"nearest": {}, "bilinear": {}, "jbu": {"guide_channels": 3}}
+    figure, axes = plt.subplots(1, 4, figsize=(12, 3.2))
+    axes[0].imshow(scene[0].permute(1, 2, 0))
+    axes[0].set_title("the picture", fontsize=9)
+    for axis, (name, options) in zip(axes[1:], methods.items(), strict=True):
+        found = karaffe.create_upsampler(name, 1, factor, **options)(small, scene)[0, 0] > 0.5
+        wrong = (found != star).float().mean().item()
+        axis.imshow(scene[0].permute(1, 2, 0), alpha=0.4)
+        axis.contour(found, levels=[0.5], colors="#d1242f", linewidths=1.6)
+        axis.set_title(f"{name}: {100 * wrong:.1f} % of the pixels wrong", fontsize=9)
+    for axis in axes:
+        axis.axis("off")
+    save(figure, folder / "why.png")
+
+
+def swap(folder: Path) -> None:
+    """One network's output, with its own upsampling and with CARAFE in its place, by start."""
+    torch.manual_seed(0)
+    picture = torch.from_numpy(np.asarray(Image.open(PICTURE).crop((96, 84, 224, 180)))).permute(2, 0, 1)[None] / 255.0
+    first = torch.nn.Conv2d(3, 32, 3, 2, 1)
+    last = torch.nn.Conv2d(32, 1, 3, padding=1)
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.3))
+    with torch.no_grad():
+        x = first(picture).relu()
+        before = last(F.interpolate(x, scale_factor=2, mode="bilinear"))
+        shown = {"its own bilinear upsampling": before}
+        for init in ("bilinear", "paper"):
+            after = last(karaffe.CARAFE(32, init=init)(x))
+            change = ((after - before).abs().mean() / before.std()).item()
+            shown[f'CARAFE, init="{init}": moved by {100 * change:.2g} %'] = after
+    for axis, (title, values) in zip(axes, shown.items(), strict=True):
+        axis.imshow(values[0, 0], cmap="magma", vmin=before.min(), vmax=before.max())
+        axis.set_title(title, fontsize=10)
+        axis.axis("off")
+    save(figure, folder / "swap.png")
+
+
 def judge(folder: Path) -> None:
     """Edges of a photograph, enlarged by bicubic and by `sharp`, and what each missed."""
     whole = np.asarray(Image.open(PICTURE).crop((96, 84, 224, 180)))
@@ -91,4 +137,4 @@ def judge(folder: Path) -> None:
     save(figure, folder / "judge.png")
 
 
-FIGURES = (what_it_is, fixed_kernels, checkerboard, content_kernels, judge)
+FIGURES = (what_it_is, why_it_matters, fixed_kernels, checkerboard, content_kernels, swap, judge)

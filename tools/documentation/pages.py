@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import karaffe
@@ -19,6 +20,9 @@ SIZES = {
     "exact": "s times the source exactly",
     "pooled": "the size that was pooled",
 }
+
+
+BLIND = ("deconv", "pixel-shuffle", "resize-conv")
 
 
 def title(info: UpsamplerInfo) -> str:
@@ -87,20 +91,35 @@ def cost_table(info: UpsamplerInfo) -> list[str]:
     return lines
 
 
+GROUPS: dict[str, Callable[[UpsamplerInfo], bool]] = {
+    "By position alone": lambda i: not i.learned and not i.needs_guide,
+    "Learned, the same everywhere": lambda i: i.name in BLIND,
+    "By the content of the map": lambda i: i.learned and not i.needs_guide and i.name not in BLIND,
+    "By the map and what the encoder kept": lambda i: i.needs_guide and "image" not in i.guide_is,
+    "By the map and an image": lambda i: i.needs_guide and "image" in i.guide_is,
+}
+
+
 def index(infos: list[UpsamplerInfo]) -> str:
     """The page that lists the methods with what each promises."""
     lines = [
         "# Methods\n",
-        "What each declares is tested; `karaffe upsamplers` prints the same list with costs.\n",
-        "| method | guide | convex | constant kept | shifts | starts | sizes | axes |",
-        "|---|---|---|---|---|---|---|---|",
+        "What each declares is tested, and `karaffe upsamplers` prints the same with costs. *Convex*: "
+        f"{PROPERTIES['convex']}. *Constant*: {PROPERTIES['unit_sum']}. *Shift*: {PROPERTIES['shift_equivariant']}. "
+        "*As interpolation*: the untrained module can equal bilinear interpolation.",
     ]
-    for info in infos:
-        marks = ["yes" if getattr(info, name) else "" for name in ("needs_guide", *PROPERTIES)]
-        guide, convex, unit, shift = marks
-        axes = ", ".join(map(str, info.dims))
-        cells = [f"[{info.name}]({info.name}.md)", guide, convex, unit, shift, ", ".join(info.inits), info.sizes, axes]
-        lines.append(f"| {' | '.join(cells)} |")
+    for group, belongs in GROUPS.items():
+        lines += [
+            f"\n## {group}\n",
+            "| method | convex | constant | shift | as interpolation | target sizes | axes |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for info in (i for i in infos if belongs(i)):
+            marks = ["yes" if getattr(info, name) else "–" for name in PROPERTIES]
+            start = "yes" if "bilinear" in info.inits else "–"
+            cells = [f"[{info.name}]({info.name}.md)", *marks, start, info.sizes, ", ".join(map(str, info.dims))]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["\nTarget sizes: " + "; ".join(f"*{name}*: {text}" for name, text in SIZES.items()) + "."]
     return "\n".join(lines) + "\n"
 
 

@@ -89,6 +89,12 @@ class AnyUp(Upsampler):
     pixels within ``window_ratio`` of the map's length from the target. Any target size. Official keys and weights
     load; value and output projections, which take no part in the result, are kept for them, without gradients.
 
+    This is local attention, and yet not :func:`karaffe.ops.local_attention`: the number of sources in Omega(p) changes
+    from target to target with where the target lies among them (both ends of the window are rounded), where that
+    operator has k taps round every target; and all heads' weights are averaged before they mix whole vectors, where
+    there each head mixes channels of its own. Rows of targets are taken a few at a time with the source rows that their
+    windows reach, forward and backward, so that memory does not grow with targets times sources.
+
     Args:
         channels: of the input and the output; the parameters do not depend on it.
         scale_factor: a positive number, or one an axis; any ``size=``.

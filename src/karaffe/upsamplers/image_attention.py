@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from karaffe.errors import ArgumentError
 from karaffe.upsamplers.base import positive
@@ -196,6 +197,10 @@ class Window:
         """How many pairs of a target and a source there are."""
         return sum(self.last) - sum(self.first)
 
+    def reach(self, count: int) -> int:
+        """The most sources that ``count`` neighbouring targets see together."""
+        return max(b - a for a, b in zip(self.first, self.last[count - 1 :], strict=False))
+
 
 def whole(size: int, target: int) -> Window:
     """Every target sees all."""
@@ -214,29 +219,38 @@ def mixture(query: Tensor, key: Tensor, value: Tensor, heads: int, windows: Sequ
     """Mix ``value (N, C, h, w)`` for every query, weights averaged over the heads: ``(N, C, H, W)``.
 
     ``query (N, H, W, D)``, ``key (N, h, w, D)``; ``windows``: of rows, of columns. Rows of targets are taken a few at a
-    time, with the source rows that they see, so that memory stays bounded whatever the sizes.
+    time, with the source rows that they see, so that memory stays bounded whatever the sizes; in training their weights
+    are computed again for the gradients, and never held for all rows.
     """
     n, height, width, d = query.shape
     rows, columns = windows
     query = query.unflatten(3, (heads, d // heads)).permute(0, 3, 1, 2, 4) * (d // heads) ** -0.5
     key = key.unflatten(3, (heads, d // heads)).permute(0, 3, 1, 2, 4)
     value = value.permute(0, 2, 3, 1)
-    reach = max(b - a for a, b in zip(rows.first, rows.last, strict=True))
-    at_once = max(1, LARGEST_CHUNK // max(1, n * heads * width * reach * key.shape[3]))
-    across = _mask(columns, key.shape[3], query.device)
+    at_once = max(1, min(height, LARGEST_CHUNK // max(1, n * heads * width * rows.reach(1) * key.shape[3])))
+    at_once = max(1, at_once * rows.reach(1) // rows.reach(at_once))
     parts = []
     for start in range(0, height, at_once):
         stop = min(start + at_once, height)
         low, high = min(rows.first[start:stop]), max(rows.last[start:stop])
         part = Window([a - low for a in rows.first[start:stop]], [b - low for b in rows.last[start:stop]])
-        logits = query[:, :, start:stop].flatten(2, 3) @ key[:, :, low:high].flatten(2, 3).mT
-        if not (_sees_all(part, high - low) and _sees_all(columns, key.shape[3])):
-            along = _mask(part, high - low, query.device)
-            seen = (along[:, None, :, None] & across[None, :, None, :]).flatten(2).flatten(0, 1)
-            logits = logits.masked_fill(~seen, -math.inf)
-        weights = logits.softmax(3).mean(1)
-        parts.append((weights @ value[:, low:high].flatten(1, 2)).unflatten(1, (stop - start, width)))
+        arguments = (query[:, :, start:stop], key[:, :, low:high], value[:, low:high], part, columns)
+        if at_once < height and torch.is_grad_enabled():
+            parts.append(checkpoint(_mixed, *arguments, use_reentrant=False, preserve_rng_state=False))
+        else:
+            parts.append(_mixed(*arguments))
     return torch.cat(parts, 1).permute(0, 3, 1, 2)
+
+
+def _mixed(query: Tensor, key: Tensor, value: Tensor, rows: Window, columns: Window) -> Tensor:
+    """``(N, heads, H, W, d)``, ``(N, heads, h, w, d)`` and ``(N, h, w, C)`` to ``(N, H, W, C)``."""
+    logits = query.flatten(2, 3) @ key.flatten(2, 3).mT
+    if not (_sees_all(rows, key.shape[2]) and _sees_all(columns, key.shape[3])):
+        along, across = _mask(rows, key.shape[2], query.device), _mask(columns, key.shape[3], query.device)
+        seen = (along[:, None, :, None] & across[None, :, None, :]).flatten(2).flatten(0, 1)
+        logits = logits.masked_fill(~seen, -math.inf)
+    weights = logits.softmax(3).mean(1)
+    return (weights @ value.flatten(1, 2)).unflatten(1, query.shape[2:4])
 
 
 def _sees_all(window: Window, size: int) -> bool:
