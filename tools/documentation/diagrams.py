@@ -53,8 +53,8 @@ FAMILIES: dict[str, list[list[str]]] = {
         ["x", "mix samples"],
     ],
     "fade": [
-        ["guide", "compress,\nencode 3 x 3", "add, softmax over k²", "reassemble", "gate", "result"],
-        ["x", "compress,\nencode 3 x 3 (shared)", "add, softmax over k²"],
+        ["guide", "compress,\nencode 3 x 3", "add,\nsoftmax over k²", "reassemble", "gate", "result"],
+        ["x", "compress, encode\n3 x 3 (shared)", "add,\nsoftmax over k²"],
         ["x", "reassemble"],
         ["guide", "gate"],
     ],

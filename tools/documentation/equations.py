@@ -16,17 +16,18 @@ from latex2mathml.converter import convert
 EQUATION = re.compile(
     r"^(?P<indent>[ \t]*)\.\. math::(?P<line>[^\n]*)\n(?P<block>(?:(?P=indent)[ \t]+[^\n]*\n|\s*\n)*)", re.M
 )
+INLINE = re.compile(r":math:`([^`]+)`")
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`~?([^`]+)`")
 # Set apart from plain lines, which the converter would run together.
 SPACES = {r"\qquad": r"\quad\quad", r"\tfrac": r"\frac", r"\lVert": r"\|", r"\rVert": r"\|"}
 
 
-def mathml(latex: str) -> str:
-    """One displayed equation."""
+def mathml(latex: str, display: str = "block") -> str:
+    """One equation."""
     latex = " ".join(latex.split())
     for unknown, known in SPACES.items():
         latex = latex.replace(unknown, known)
-    return convert(latex, display="block")
+    return convert(latex, display=display)
 
 
 def shown(docstring: str) -> str:
@@ -34,9 +35,11 @@ def shown(docstring: str) -> str:
 
     def equation(found: re.Match[str]) -> str:
         latex = found["line"] + "\n" + textwrap.dedent(found["block"])
-        return f'{found["indent"]}<div class="equation">{mathml(latex)}</div>\n\n'
+        return f'{found["indent"]}<div style="overflow-x: auto">{mathml(latex)}</div>\n\n'
 
-    return ROLE.sub(r"`\1`", EQUATION.sub(equation, docstring + "\n"))
+    converted = EQUATION.sub(equation, docstring + "\n")
+    converted = INLINE.sub(lambda found: mathml(found[1], "inline"), converted)
+    return ROLE.sub(r"`\1`", converted)
 
 
 class Equations(griffe.Extension):
