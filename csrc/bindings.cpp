@@ -99,7 +99,8 @@ Tensor run(Problem p, RowKernel<T> Operators<T>::*which, const Tensor& x, const 
   };
   p.channels_last = channels_last;
   p.factor = specialised_factor(p, sizeof(T) == sizeof(double));
-  if (p.factor) {
+  p.strided = !p.factor && has_strides(p, sizeof(T) == sizeof(double));
+  if (p.factor || p.strided) {
     const MemoryFormat format = format_of(x.dim(), channels_last);
     return rows(torch::stable::contiguous(x, format), torch::stable::contiguous(y, format),
                 allocate(like, sizes, channels_last));

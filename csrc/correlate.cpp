@@ -3,6 +3,7 @@
 #include "general.hpp"
 #include "logits.hpp"
 #include "specialised.hpp"
+#include "strided.hpp"
 
 namespace karaffe::KARAFFE_SET {
 
@@ -27,6 +28,8 @@ struct LogitCorrelate : CorrelateRows<T, K, S> {
 
 template <class T>
 bool correlate(const Problem& p, const T* source, const T* query, T* result, int64_t begin, int64_t end) {
+  if constexpr (sizeof(T) == sizeof(float))
+    if (p.strided) return Strided<T>{p}.correlate(source, query, result, begin, end);
   if (!p.factor) return correlate_general(p, source, query, result, begin, end);
   return specialised<T, CorrelateRows>(p, source, query, result, begin, end);
 }

@@ -53,8 +53,10 @@ inline const Operators<float>& KernelSet::operators<float>() const { return sing
 template <>
 inline const Operators<double>& KernelSet::operators<double>() const { return dbl; }
 
-// Rows of work of a problem: of source rows for scatter and every specialised kernel, else of target rows.
+// Rows of work of a problem: of source rows for scatter and every specialised kernel, else, and for every strided one,
+// of target rows.
 inline int64_t work_rows(const Problem& p, bool scatter) {
+  if (p.strided) return p.batch * p.groups * p.axis[1].target;
   if (p.factor) return p.batch * p.groups * p.axis[1].source;
   return p.batch * (scatter ? p.axis[0].source * p.axis[1].source : p.axis[0].target * p.axis[1].target);
 }

@@ -39,6 +39,15 @@ int specialised_factor(const Problem& problem, bool float64) {
   return static_cast<int>(factor);
 }
 
+bool has_strides(const Problem& problem, bool float64) {
+  const Axis &depth = problem.axis[0], &height = problem.axis[1], &width = problem.axis[2];
+  if (float64 || problem.channels_last || problem.alignment == Alignment::align_corners) return false;
+  if (depth.source != 1 || depth.target != 1 || depth.taps != 1) return false;
+  // Mirrored, an even window reads rows that it does not span, which the ring of rows no longer has.
+  if (problem.border == Border::reflect && height.taps % 2 == 0) return false;
+  return height.source % height.target == 0 && width.source % width.target == 0;
+}
+
 Tables::Tables(Problem& problem) {
   for (int a = 0; a < 3; ++a) fill(problem.axis[a], tables_[a], problem.border, problem.alignment);
 }

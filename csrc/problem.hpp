@@ -31,6 +31,7 @@ struct Problem {
   Normalizer normalizer = Normalizer::none;  // of reassemble_logits
   bool channels_last = false;
   int factor = 0;  // s where a specialised kernel serves s x s targets a source pixel; 0: the general kernels
+  bool strided = false;  // the strided kernels serve, which read planes as they are
 
   int64_t source_pixels() const { return axis[0].source * axis[1].source * axis[2].source; }
   int64_t target_pixels() const { return axis[0].target * axis[1].target * axis[2].target; }
@@ -44,6 +45,10 @@ int64_t fold(int64_t p, int64_t size, Border border);
 // s where a specialised kernel can serve the problem, else 0. In float64, which is for checking, only even factors have
 // one.
 int specialised_factor(const Problem& problem, bool float64);
+
+// Whether the strided kernels can serve a problem in planes: sources are whole multiples of targets. In float64, which is
+// for checking, they serve none.
+bool has_strides(const Problem& problem, bool float64);
 
 // The index tables of a problem's axes; they live as long as this object.
 class Tables {

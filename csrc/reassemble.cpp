@@ -4,6 +4,7 @@
 #include "reassemble_pixels.hpp"
 #include "reassemble_planes.hpp"
 #include "specialised.hpp"
+#include "strided.hpp"
 
 namespace karaffe::KARAFFE_SET {
 
@@ -38,6 +39,8 @@ struct LogitPixels : ReassemblePixels<T, K, S> {
 
 template <class T>
 bool reassemble(const Problem& p, const T* source, const T* kernels, T* result, int64_t begin, int64_t end) {
+  if constexpr (sizeof(T) == sizeof(float))
+    if (p.strided) return Strided<T>{p}.reassemble(source, kernels, result, begin, end);
   if (!p.factor) return reassemble_general(p, source, kernels, result, begin, end);
   if (p.channels_last) return specialised<T, ReassemblePixels>(p, source, kernels, result, begin, end);
   return specialised<T, ReassemblePlanes>(p, source, kernels, result, begin, end);

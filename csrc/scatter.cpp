@@ -3,6 +3,7 @@
 #include "logits.hpp"
 #include "scatter_rows.hpp"
 #include "specialised.hpp"
+#include "strided.hpp"
 
 namespace karaffe::KARAFFE_SET {
 
@@ -38,6 +39,8 @@ struct LogitScatter : ScatterRows<T, K, S> {
 
 template <class T>
 bool scatter(const Problem& p, const T* kernels, const T* query, T* result, int64_t begin, int64_t end) {
+  if constexpr (sizeof(T) == sizeof(float))
+    if (p.strided) return Strided<T>{p}.scatter(kernels, query, result, begin, end);
   if (!p.factor) return scatter_general(p, kernels, query, result, begin, end);
   return specialised<T, ScatterRows>(p, kernels, query, result, begin, end);
 }

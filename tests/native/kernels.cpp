@@ -76,7 +76,8 @@ template <class T>
 void linear_operators(Problem p, const std::string& what) {
   const Tables tables(p);
   p.factor = specialised_factor(p, sizeof(T) == 8);
-  if (!p.factor) p.channels_last = true;
+  p.strided = !p.factor && has_strides(p, sizeof(T) == 8);
+  if (!p.factor && !p.strided) p.channels_last = true;
   const int64_t channels = p.groups * p.channels, taps = p.groups * p.taps();
   const auto source = values<T>(p.batch * channels * p.source_pixels(), 1);
   const auto kernels = values<T>(p.batch * taps * p.target_pixels(), 2);
@@ -246,6 +247,23 @@ void linear_cases() {
   linear_operators<double>(odd, "double three axes");
 }
 
+// Sources of whole multiples of the targets, plane by plane.
+void strided_cases() {
+  for (int64_t stride = 1; stride <= 5; ++stride)
+    for (Border border : {Border::zeros, Border::replicate, Border::reflect})
+      for (int64_t width : {3, 8, 21}) {
+        Problem p;
+        p.batch = 2;
+        p.groups = 2;
+        p.channels = stride == 2 ? 39 : 7;
+        p.axis[1] = {3 * (stride % 3 + 1), 3, 5, stride % 2 + 1};
+        p.axis[2] = {stride * width, width, stride == 3 ? 4 : 5, 1};
+        p.border = border;
+        p.alignment = width == 8 ? Alignment::center : Alignment::corner;
+        linear_operators<float>(p, "float stride " + std::to_string(stride) + " width " + std::to_string(width));
+      }
+}
+
 void attention_cases() {
   const std::pair<Outside, const char*> modes[] = {{Outside::mask, "mask"}, {Outside::zeros, "zeros"}, {Outside::shift, "shift"}};
   for (const auto& [mode, name] : modes)
@@ -269,6 +287,7 @@ void attention_cases() {
 
 int main() {
   linear_cases();
+  strided_cases();
   attention_cases();
   std::printf("%s: %d of %d checks failed\n", kernel_set().name, failures, checks);
   return failures != 0;
