@@ -65,7 +65,7 @@ def latex(
         r"\setlength{\tabcolsep}{1pt}%",
         r"\ifdefined\karaffecell\else\newlength{\karaffecell}\fi",
         rf"\setlength{{\karaffecell}}{{\dimexpr(\linewidth-{2 * columns}pt)/{columns}\relax}}%",
-        rf"\begin{{tabular}}{{*{{{columns}}}{{p{{\karaffecell}}}}}}",
+        rf"\noindent\begin{{tabular}}{{*{{{columns}}}{{p{{\karaffecell}}}}}}",
         r"\centering " + r" & \centering ".join(heads) + r" \tabularnewline",
         r"\centering\footnotesize " + r" & \centering\footnotesize ".join(figures) + r" \tabularnewline",
         *(row + r" \tabularnewline" for row in rows),

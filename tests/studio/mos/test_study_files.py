@@ -125,6 +125,31 @@ def test_pictures_can_be_made(tmp_path: Path) -> None:
     np.testing.assert_array_equal(nearest[::2, ::2], nearest[1::2, 1::2])
 
 
+def test_several_squares_of_each_picture(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 256, (90, 140, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    make: dict[str, Any] = {"images": ["photo.png"], "scale": 2, "models": ["nearest"], "crop": 40, "crops": 3}
+    path = tmp_path / "study.yaml"
+
+    def load(**changes: Any) -> dict[str, np.ndarray]:
+        path.write_text(yaml.safe_dump({"study": "made", "design": "acr-hr", "make": make | changes}))
+        found = load_stimuli(load_config(path), tmp_path)
+        return {s.content: decode(s.png) for s in found if s.method == "reference"}
+
+    squares = load()
+    assert list(squares) == ["photo-1", "photo-2", "photo-3"]
+    for name, (top, left) in {"photo-1": (2, 15), "photo-2": (2, 85), "photo-3": (47, 15)}.items():
+        np.testing.assert_array_equal(squares[name], photo[top : top + 40, left : left + 40])
+    with pytest.raises(ArgumentError, match="140x90, smaller than 3 crops of 46"):
+        load(crop=46)
+    with pytest.raises(ArgumentError, match="'crops' needs 'crop'"):
+        load(crop=None)
+    Image.fromarray(photo).save(tmp_path / "photo-2.png")
+    with pytest.raises(ArgumentError, match="duplicate id 'photo-2-1'"):
+        load(images=["photo-2.png", "photo-2.png"])
+
+
 def compared(tmp_path: Path, labels: tuple[str, ...] = ("nearest", "bicubic"), **entries: Any) -> Path:
     """A study file beside what a comparison has written."""
     rng = np.random.default_rng(0)

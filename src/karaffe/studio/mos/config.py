@@ -38,12 +38,26 @@ class Gold(_Strict):
 
 
 class Make(_Strict):
-    """Pictures made here instead of read: reduced by ``scale``, then enlarged again by every model."""
+    """Pictures made here instead of read: reduced by ``scale``, then enlarged again by every model.
+
+    ``crop`` takes the square of that side in the middle of each image, or with ``crops`` so many, evenly spread.
+    """
 
     images: Annotated[list[Path], Field(min_length=1)]
     scale: Annotated[int, Field(ge=2, le=16)]
     models: Annotated[list[Name], Field(min_length=1)]
     crop: Annotated[int, Field(ge=16)] | None = None
+    crops: Annotated[int, Field(ge=1, le=64)] = 1
+
+    @model_validator(mode="after")
+    def _sized(self) -> Make:
+        if self.crops > 1 and self.crop is None:
+            raise ValueError("'crops' needs 'crop', their side in pixels")
+        return self
+
+    def names(self, path: Path) -> list[str]:
+        """What the parts of a picture are called."""
+        return [path.stem] if self.crops == 1 else [f"{path.stem}-{number + 1}" for number in range(self.crops)]
 
 
 class StudyConfig(_Strict):

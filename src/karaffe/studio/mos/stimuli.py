@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,22 +119,33 @@ def _made(make: Make, folder: Path) -> Iterator[Stimulus]:
     from karaffe.imaging import upscale
 
     paths = list(expand([folder / path for path in make.images]))
-    stems = [path.stem for path in paths]
-    for stem in stems:
-        if stems.count(stem) > 1:
-            raise ArgumentError(f"duplicate id {stem!r} among the images to make the study from")
+    names = [name for path in paths for name in make.names(path)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ArgumentError(f"duplicate id {name!r} among the images to make the study from")
     for path in paths:
-        whole = _eight_bit(path)
-        if make.crop is not None:
-            top, left = ((size - make.crop) // 2 for size in whole.shape[:2])
-            if min(top, left) < 0:
-                raise ArgumentError(f"{path} is {whole.shape[1]}x{whole.shape[0]}, smaller than the crop {make.crop}")
-            whole = whole[top : top + make.crop, left : left + make.crop]
-        original = crop_to_multiple(whole, make.scale, str(path))
-        low = reduce(original, make.scale)
-        yield prepare(np.ascontiguousarray(original), path.stem, REFERENCE)
-        for name in make.models:
-            yield prepare(to_uint8(upscale(low, make.scale, name)), path.stem, name)
+        for name, square in _squares(_eight_bit(path), make, path):
+            original = crop_to_multiple(square, make.scale, str(path))
+            low = reduce(original, make.scale)
+            yield prepare(np.ascontiguousarray(original), name, REFERENCE)
+            for model in make.models:
+                yield prepare(to_uint8(upscale(low, make.scale, model)), name, model)
+
+
+def _squares(whole: npt.NDArray[np.uint8], make: Make, path: Path) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+    """The parts of a picture that the study takes, by name: each in the middle of a cell of a grid of equal ones."""
+    if make.crop is None:
+        yield path.stem, whole
+        return
+    cells = math.isqrt(make.crops - 1) + 1
+    height, width = (size // cells for size in whole.shape[:2])
+    if min(height, width) < make.crop:
+        squares = f"the crop {make.crop}" if make.crops == 1 else f"{make.crops} crops of {make.crop}"
+        raise ArgumentError(f"{path} is {whole.shape[1]}x{whole.shape[0]}, smaller than {squares}")
+    for number, name in enumerate(make.names(path)):
+        row, column = divmod(number, cells)
+        top, left = row * height + (height - make.crop) // 2, column * width + (width - make.crop) // 2
+        yield name, whole[top : top + make.crop, left : left + make.crop]
 
 
 def _compared(config: StudyConfig, place: Path) -> Iterator[Stimulus]:
