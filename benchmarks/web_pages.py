@@ -148,6 +148,7 @@ def enlarge(browser: Any, folder: Path, models: list[str], times: int) -> dict[s
                     tab.wait_for_function(shown, arg=[picture.name, model], timeout=120_000)
                     if number:
                         found[model][much].append(time.perf_counter() - start)
+                        print(f"{model}, {much} rows: {found[model][much][-1]:.2f} s", flush=True)
                 tab.get_by_role("button", name=f"Remove {picture.name}").click()
                 tab.wait_for_selector("html[data-empty]", state="attached")
                 # The worker puts down the file that it was writing.
