@@ -89,6 +89,27 @@ def test_after_kill_9_a_run_goes_on_to_the_bit(tiny: Path, tmp_path: Path) -> No
     assert not (run / "state").exists()
 
 
+def test_a_run_in_channels_last_goes_on_to_the_bit(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = tiny.read_text().replace("[model]", '[model]\nname = "fsrcnn"').replace("steps = 40", "steps = 20")
+    tiny.write_text(text.replace("[run]", "[run]\nchannels_last = true").replace("expansion = 32", "expansion = 0"))
+    whole = train_sr(tiny, runs=tmp_path / "whole", progress=False)
+    cut = PatchSampler.__call__
+
+    def failing(self: PatchSampler, step: int):
+        if step == 13:
+            raise KeyboardInterrupt
+        return cut(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PatchSampler, "__call__", failing)
+        with pytest.raises(KeyboardInterrupt):
+            train_sr(tiny, runs=tmp_path / "cut", progress=False)
+    resumed = train_sr(resume=tmp_path / "cut" / "tiny", progress=False)
+    a, b = (load_file(result.weights) for result in (whole, resumed))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert log_of(resumed.run) == log_of(whole.run)
+
+
 def test_a_finished_run_and_a_taken_name_are_refused(tiny: Path, tmp_path: Path) -> None:
     result = train_sr(tiny, runs=tmp_path, progress=False)
     with pytest.raises(ArgumentError, match="is finished"):
