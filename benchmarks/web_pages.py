@@ -149,6 +149,10 @@ def enlarge(browser: Any, folder: Path, models: list[str], times: int) -> dict[s
                     if number:
                         found[model][much].append(time.perf_counter() - start)
                         print(f"{model}, {much} rows: {found[model][much][-1]:.2f} s", flush=True)
+                if number:
+                    print(
+                        "computed in", tab.inner_text("#table tbody tr:nth-child(2) td:nth-child(5)"), "s", flush=True
+                    )
                 tab.get_by_role("button", name=f"Remove {picture.name}").click()
                 tab.wait_for_selector("html[data-empty]", state="attached")
                 # The worker puts down the file that it was writing.

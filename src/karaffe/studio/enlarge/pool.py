@@ -7,13 +7,19 @@ long the process is ended and another one started. A process that dies takes its
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event as Flag
+from pathlib import Path
 from typing import Protocol
+
+from PIL import Image
 
 from karaffe.studio.enlarge.events import Event, Task
 from karaffe.studio.enlarge.work import carry_out
@@ -136,6 +142,9 @@ def _serve(pipe: Connection, stop: Flag) -> None:
     """A process's life: get ready, then do what comes through the pipe until it is closed."""
     # Ctrl-C reaches every process of a terminal; the server ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Whoever looks on is served first.
+    with suppress(AttributeError, OSError):
+        os.nice(5)
     _warm_up()
     try:
         while True:
@@ -153,12 +162,9 @@ def _serve(pipe: Connection, stop: Flag) -> None:
 
 
 def _warm_up() -> None:
-    """Load what the first picture would wait for."""
-    import numpy as np
-
-    from karaffe.imaging import upscale
-    from karaffe.imaging.formats import formats
-
-    formats()
-    for model in ("bicubic", "sharp"):
-        upscale(np.zeros((16, 16, 3), np.uint8), 2, model)
+    """Load what the first picture would wait for: by enlarging one."""
+    with tempfile.TemporaryDirectory(prefix="karaffe-") as name:
+        source = Path(name) / "source"
+        Image.new("RGB", (16, 16)).save(source, "PNG")
+        for _ in carry_out(Task(source, "warm.png", 2, ("bicubic", "sharp"))):
+            pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def serve_studio(
     Raises:
         FileError: The address is taken, or the folder cannot be written.
     """
+    # Workers take it over: their threads wait asleep, since a browser on the same cores draws what they make.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     place = Draft(Path(folder or tempfile.gettempdir()) / "studio")
     try:
         with file_errors("write", place.path):

@@ -5,8 +5,8 @@ Bitmaps take no time to make: coding a PNG would take as long as many a result.
 
 from __future__ import annotations
 
-from collections import deque
 from pathlib import Path
+from queue import SimpleQueue
 
 from PIL import Image as Pillow
 
@@ -52,16 +52,18 @@ class ShowingWriter(ArrayWriter):
 
     Attributes:
         shown: First rows of the bands that can be looked at, in the order made; whoever tells of one takes it out.
+            None stands for a band of another frame.
     """
 
     def __init__(self, info: ImageInfo, folder: Path, model: int) -> None:
         super().__init__(info)
-        self.shown: deque[int] = deque()
+        self.shown: SimpleQueue[int | None] = SimpleQueue()
         self._folder, self._model = folder, model
 
     def _write(self, band: Array, frame: int) -> None:
         top = self._row
         super()._write(band, frame)
-        if frame == self.info.frames // 2:
+        middle = frame == self.info.frames // 2
+        if middle:
             write_view(self._folder, band_view(self._model, top), shown_pixels(band, self.info))
-            self.shown.append(top)
+        self.shown.put(top if middle else None)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty
 
 import numpy as np
 import torch
@@ -41,6 +43,7 @@ from karaffe.visualize import Panel, Scene, find_crops
 _ROWS = 256
 # Source pixels: smaller than for files, so that the first rows can be looked at early.
 _TILE = 128
+_GLANCE_SECONDS = 1.0
 _CROPS = 4
 # Looking for the places where methods differ takes some dozen bytes a pixel and method.
 _CROPPED_PIXELS = 8_000_000
@@ -130,9 +133,10 @@ def _enlarge(
     enlarger, reader = prepare(original, Settings(task.scale, task.models[model], tile=_TILE), task.source, target)
     info, writer = enlarger.target, ShowingWriter(enlarger.target, task.folder, model)
     for done in enlarger.run(reader, writer):
-        yield from _bands(writer, model)
+        yield from _band(writer, model)
         yield Advanced(model, done / (info.height * info.width * info.frames))
-    yield from _bands(writer, model)
+    while not writer.shown.empty():
+        yield from _band(writer, model)
     seconds = time.perf_counter() - started
     scores = judged.measure(writer.frames[0]) if judged else None
     yield Shown(model, seconds, *(scores or ()))
@@ -141,10 +145,12 @@ def _enlarge(
     return info, to_uint8(shown_pixels(writer.frames[info.frames // 2], info))
 
 
-def _bands(writer: ShowingWriter, model: int) -> Iterator[Banded]:
-    """Tell of what can be looked at by now."""
-    while writer.shown:
-        yield Banded(model, writer.shown.popleft())
+def _band(writer: ShowingWriter, model: int) -> Iterator[Banded]:
+    """Tell of the band that is just being written, which takes a moment; where that fails, there is nothing to tell."""
+    with suppress(Empty):
+        top = writer.shown.get(timeout=_GLANCE_SECONDS)
+        if top is not None:
+            yield Banded(model, top)
 
 
 def _crops(task: Task, looks: list[Panel]) -> tuple[Rectangle, ...]:

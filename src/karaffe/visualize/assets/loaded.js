@@ -33,6 +33,7 @@ function entry(item) {
     const part = take(found, bands[found.asked], now.bands ? drawnInto : fittedInto, sceneNow());
     found.decoded = Promise.all([found.decoded, part]);
   }
+  found.pending = now.pending;
   loaded.delete(key);
   loaded.set(key, found);
   for (const old of loaded.keys()) {
@@ -47,7 +48,9 @@ function take(found, { top, images }, put, size) {
   const end = () => {
     put(found, coming, top, size);
     Object.assign(found, { ready: true, taken: found.taken + 1, maps: new Map(), values: null, luma: null, moments: null, shown: null });
-    redraw();
+    // Drawing anew takes longer than rows take to come: after the first ones it is done now and then.
+    if (found.pending && found.taken > 1) redrawLater();
+    else redraw();
   };
   return Promise.all(coming.map((one) => one.decode())).then(end).catch(() => { found.broken = true; redraw(); });
 }

@@ -148,7 +148,7 @@ function cornerOf(view, item) {
   ];
 }
 
-function paint(view, item, from, to) {
+function paint(view, item, from, to, quality) {
   const context = view.canvas.getContext("2d");
   const source = sourceOf(item);
   if (!source) {
@@ -164,7 +164,7 @@ function paint(view, item, from, to) {
   context.rect(from, 0, to - from, view.canvas.height);
   context.clip();
   context.imageSmoothingEnabled = state.zoom < 1;
-  context.imageSmoothingQuality = wholeNow(item) ? "high" : "low";
+  context.imageSmoothingQuality = quality;
   context.drawImage(source, left, top, Math.round(width * state.zoom), Math.round(height * state.zoom));
   context.restore();
 }
@@ -177,6 +177,8 @@ function nameOf(item) {
 function draw() {
   if (!data.scenes.length) return;
   const ratio = window.devicePixelRatio || 1;
+  const whole = shownNow().every(wholeNow);
+  const quality = whole ? "high" : "low";
   for (const view of views) {
     const box = view.element.getBoundingClientRect();
     const [width, height] = [Math.max(1, Math.round(box.width * ratio)), Math.max(1, Math.round(box.height * ratio))];
@@ -184,13 +186,13 @@ function draw() {
     else view.canvas.getContext("2d").clearRect(0, 0, width, height);
     if (state.mode === "slider") {
       const cut = Math.round(width * state.split);
-      paint(view, state.left, 0, cut);
-      paint(view, state.right, cut, width);
+      paint(view, state.left, 0, cut, quality);
+      paint(view, state.right, cut, width, quality);
       view.tags[0].textContent = nameOf(state.left);
       view.tags[1].textContent = nameOf(state.right);
     } else {
       if (state.mode === "single") view.item = state.current;
-      paint(view, view.item, 0, width);
+      paint(view, view.item, 0, width, quality);
       view.tags[0].textContent = nameOf(view.item);
       view.tags[1].textContent = "";
     }
@@ -198,14 +200,24 @@ function draw() {
     view.canvas.setAttribute("aria-label", view.tags.map((tag) => tag.textContent).filter(Boolean).join(" and "));
   }
   drawRest();
-  const shown = state.mode === "slider" ? [state.left, state.right] : views.map((view) => view.item);
   // For those who drive the page: whether something is still being made, or part of what is seen; and when the first
   // picture stood, in milliseconds after the page was asked for.
-  const [some, whole] = [shown.every(sourceOf), shown.every(wholeNow)];
+  const some = shownNow().every(sourceOf);
   const root = document.documentElement;
   if (some && whole) root.dataset.drawn ??= String(Math.round(performance.now()));
   if (some && whole) root.removeAttribute("data-busy");
   else root.dataset.busy = some ? "part" : "";
+}
+
+// The items that are looked at.
+function shownNow() {
+  if (state.mode === "slider") return [state.left, state.right];
+  return state.mode === "single" ? [state.current] : views.map((view) => view.item);
+}
+
+let later = 0;
+function redrawLater() {
+  later ||= setTimeout(() => { later = 0; redraw(); }, 250);
 }
 
 let pending = false;

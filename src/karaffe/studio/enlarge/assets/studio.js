@@ -171,7 +171,8 @@ function takeJobs(jobs) {
   data.scenes = scenes;
   document.documentElement.toggleAttribute("data-empty", !scenes.length);
   if (!scenes.length) return void layOut();
-  if (!renewed) return void redraw();
+  // New rows are asked for, and drawn when they have come.
+  if (!renewed) return shownNow().forEach(entry);
   byId("scene").replaceChildren(...scenes.map((scene, i) => new Option(scene.name, String(i))));
   for (const id of ["previous", "next"]) byId(id).hidden = scenes.length < 2;
   if (!begun) begin();
