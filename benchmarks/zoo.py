@@ -29,6 +29,7 @@ from super_resolution import enlarge, pairs
 from karaffe.evaluation import PAPERS
 from karaffe.evaluation.speed import interleave
 from karaffe.models import SuperResolver, create_model, describe_model, list_models, load_model, multiply_adds
+from karaffe.models.checkpoint import read_tensors
 
 HERE = Path(__file__).parent
 STORE, PUBLISHED = HERE / "results" / "zoo.json", HERE / "published_sr.json"
@@ -61,18 +62,25 @@ def describe(network: SuperResolver, model: str, options: dict[str, Any]) -> Ent
 
 
 def of_run(folder: Path) -> tuple[str, Entry, SuperResolver]:
-    """Return the name, description and network of a finished run."""
+    """Return the name, description and network of a run; of one that is not finished, as its state has it."""
     config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
-    last = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    network = load_model(folder / "weights.safetensors")
-    entry = describe(network, config["model"]["name"], config["model"].get("options", {}))
-    entry |= {
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    model, options = config["model"]["name"], config["model"].get("options", {})
+    steps = planned = config["optimisation"]["steps"]
+    if (folder / "weights.safetensors").exists():
+        network = load_model(folder / "weights.safetensors")
+    else:
+        tensors, metadata = read_tensors(folder / "state")
+        network = create_model(model, config["model"]["scale"], pretrained=False, **options).eval()
+        network.load_state_dict({k.removeprefix("mean/"): v for k, v in tensors.items() if k.startswith("mean/")})
+        steps = int(metadata["step"])
+    entry = describe(network, model, options) | {
         "data": Path(config["data"]["folder"]).name,
-        "steps": config["optimisation"]["steps"],
+        "steps": steps,
         "seed": config["optimisation"]["seed"],
-        "held_out": round(last["psnr"], 3),
+        "held_out": round([line["psnr"] for line in lines if "psnr" in line][-1], 3),
     }
-    return folder.name, entry, network
+    return folder.name, entry | ({"planned": planned} if steps < planned else {}), network
 
 
 def shipped() -> Iterable[tuple[str, Entry, SuperResolver]]:
@@ -92,6 +100,9 @@ def measure(runs: list[str], sets: list[Path]) -> None:
     for name, entry, network in found:
         by_scale.setdefault(network.scale, []).append((name, network))
         kept = entries.get(name, {})
+        twins = [e for e in entries.values() if "machine" in e and of_one_form(e) == of_one_form(entry)]
+        if twins and "machine" not in kept:  # weights do not change the time
+            kept = kept | {key: twins[0][key] for key in ("milliseconds", "machine")}
         entries[name] = entry | {key: kept[key] for key in ("milliseconds", "machine") if key in kept}
         entries[name]["figures"] = kept.get("figures", {})
     for scale, networks in by_scale.items():
@@ -119,7 +130,7 @@ def time_some(rounds: int, threads: int, most: int) -> None:
     info = machine() | {"threads": str(threads)}
     where = f"{info['processor']}, {threads} thread{'s' if threads > 1 else ''}, torch {info['torch']}"
     entries, calls = read_store(), {}
-    keys = {n: json.dumps([e["model"], e["scale"], e["options"]]) for n, e in entries.items()}
+    keys = {n: of_one_form(e) for n, e in entries.items()}
     for name, entry in entries.items():
         if entry.get("machine") == where or keys[name] in calls or len(calls) == most:
             continue
@@ -136,6 +147,11 @@ def time_some(rounds: int, threads: int, most: int) -> None:
             entry |= {"milliseconds": round(times[keys[name]].median, 2), "machine": where}
             print(f"{name} {entry['milliseconds']} ms")
     write_store(entries)
+
+
+def of_one_form(entry: Entry) -> str:
+    """Return what two entries share whose networks differ in their weights alone."""
+    return json.dumps([entry["model"], entry["scale"], entry["options"]])
 
 
 def one_pass(network: SuperResolver) -> Callable[[], torch.Tensor]:
@@ -175,6 +191,7 @@ def table() -> str:
             one = group[0]
             cells = ["–" if (v := figure(group, s)) is None else f"{v:.2f} / {figure(group, s, 1):.4f}" for s in sets]
             seeds = f" ({len(group)} seeds)" if len(group) > 1 else ""
+            seeds += f" ({one['steps']:,} of {one['planned']:,} steps)" if "planned" in one else ""
             time = f"{one['milliseconds']:.0f}" if one.get("milliseconds") else "–"
             row = [f"{name}{seeds}", one["data"], f"{one['parameters']:,}", f"{one['giga_multiply_adds']:.2f}", time]
             rows.append((one["data"] != "shipped", one["giga_multiply_adds"], [*row, *cells]))
