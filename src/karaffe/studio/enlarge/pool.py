@@ -165,6 +165,7 @@ def _warm_up() -> None:
     """Load what the first picture would wait for: by enlarging one."""
     with tempfile.TemporaryDirectory(prefix="karaffe-") as name:
         source = Path(name) / "source"
-        Image.new("RGB", (16, 16)).save(source, "PNG")
+        # Of a whole tile and its surroundings, since what is prepared at the first one depends on its size.
+        Image.new("RGB", (300, 300)).save(source, "PNG")
         for _ in carry_out(Task(source, "warm.png", 2, ("bicubic", "sharp"))):
             pass
