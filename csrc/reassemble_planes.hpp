@@ -39,6 +39,7 @@ struct ReassemblePlanes {
   static KARAFFE_INLINE void block(const T* kernel, const T* const (&rows)[K], int64_t channel_pitch, T* to,
                             int64_t target_plane, int64_t width) {
     Vec<T> acc[phases][CB] = {};
+#pragma GCC unroll 8
     for (int i = 0; i < K; ++i) {
       for (int c = i; c < CB; c += K)  // of the next channels
         for (int a = 0; a < phases / S; ++a)

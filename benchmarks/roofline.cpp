@@ -1,0 +1,162 @@
+// What stops the kernels? Each is timed beside what it is made of, in turns, in one process: its multiply-adds as fast as
+// registers allow; its inner loop on what lies in the first cache; and its reads and writes alone, in its order. Compiled
+// and run by roofline.py; prints one line of JSON a measurement.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "correlate_rows.hpp"
+#include "reassemble_pixels.hpp"
+#include "reassemble_planes.hpp"
+#include "scatter_rows.hpp"
+
+namespace {
+using namespace karaffe;
+using namespace karaffe::KARAFFE_SET;
+constexpr int K = 5, S = 2;
+
+double milliseconds() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+struct Tensors {
+  std::vector<float> source, kernels, target, result_source, result_kernels, result_target;
+  explicit Tensors(const Problem& p)
+      : source(p.batch * p.channels * p.source_pixels(), 0.5f), kernels(p.batch * p.taps() * p.target_pixels(), 0.04f),
+        target(p.batch * p.channels * p.target_pixels(), 0.5f), result_source(source.size()),
+        result_kernels(kernels.size()), result_target(target.size()) {}
+};
+
+Problem problem(int64_t batch, int64_t channels, int64_t height, int64_t width, bool channels_last) {
+  Problem p;
+  p.batch = batch;
+  p.channels = channels;
+  p.channels_last = channels_last;
+  p.factor = S;
+  p.axis[1].source = height;
+  p.axis[2].source = width;
+  for (int d = 1; d < 3; ++d) p.axis[d].target = S * p.axis[d].source, p.axis[d].taps = K;
+  return p;
+}
+
+void run(const std::string& op, const Problem& p, Tensors& t) {
+  const int64_t rows = work_rows(p, false);
+  const float *v = t.source.data(), *a = t.kernels.data(), *q = t.target.data();
+  if (op == "correlate") CorrelateRows<float, K, S>{p}.run(v, q, t.result_kernels.data(), 0, rows);
+  else if (op == "scatter") ScatterRows<float, K, S>{p}.run(a, q, t.result_source.data(), 0, rows);
+  else if (p.channels_last) ReassemblePixels<float, K, S>{p}.run(v, a, t.result_target.data(), 0, rows);
+  else ReassemblePlanes<float, K, S>{p}.run(v, a, t.result_target.data(), 0, rows);
+}
+
+// The compiler must not find out that nobody looks at v.
+void use(const Vec<float>& v) {
+  asm volatile("" : : "m"(v));
+}
+
+// `count` values read, or written.
+void touch(const float* from, float* to, int64_t count) {
+  Vec<float> sum = {};
+  for (int64_t n = 0; n + lanes<float> <= count; n += lanes<float>)
+    if (to) store(to + n, splat(1.0f));
+    else sum += load(from + n);
+  use(sum);
+}
+
+// One side of the operator, row of the source by row, in the runs of memory that its layout has.
+void walk(const Problem& p, int64_t image, int64_t y, int64_t channels, int64_t factor, const float* from, float* to) {
+  const int64_t row = factor * factor * p.axis[2].source, plane = row * p.axis[1].source;
+  const int64_t first = image * channels * plane;
+  const int64_t at = first + y * row * channels;
+  if (p.channels_last) return touch(from + at, to ? to + at : to, row * channels);
+  for (int64_t c = 0; c < channels; ++c)
+    touch(from + first + c * plane + y * row, to ? to + first + c * plane + y * row : to, row);
+}
+
+void traffic(const std::string& op, const Problem& p, Tensors& t) {
+  for (int64_t image = 0; image < p.batch; ++image)
+    for (int64_t y = 0; y < p.axis[1].source; ++y) {
+      const bool source = op == "scatter", kernels = op == "correlate", target = op == "reassemble";
+      walk(p, image, y, p.channels, 1, t.source.data(), source ? t.result_source.data() : nullptr);
+      walk(p, image, y, K * K, S, t.kernels.data(), kernels ? t.result_kernels.data() : nullptr);
+      walk(p, image, y, p.channels, S, t.target.data(), target ? t.result_target.data() : nullptr);
+    }
+}
+
+// `count` multiply-adds of vectors that never leave the registers, enough of them at once to hide their latency.
+void multiply_adds(int64_t count) {
+  Vec<float> a{}, b{}, c{}, d{}, e{}, f{}, g{}, h{}, i{}, j{}, x = splat(0.5f), y = splat(0.25f);
+  keep(x);
+  keep(y);
+  const auto add = [&](Vec<float>& sum) __attribute__((always_inline)) {
+    sum += x * y;
+    keep(sum);
+  };
+  for (int64_t at = 0; at < count; at += 10)
+    add(a), add(b), add(c), add(d), add(e), add(f), add(g), add(h), add(i), add(j);
+  use(a + b + c + d + e + f + g + h + i + j);
+}
+
+// The inner loop of a kernel on the same few values again and again; how many multiply-adds that were.
+double inner_loop(const std::string& op, bool channels_last) {
+  constexpr int times = 200, pixels = 16, channels = 64;
+  alignas(64) static float v[1 << 13], a[1 << 12], out[1 << 14];
+  const Problem p = problem(1, channels, K, pixels, channels_last);
+  double products = 0;
+  for (int n = 0; n < times; ++n) {
+    if (op == "correlate") {
+      using Kernel = CorrelateRows<float, K, S>;
+      Kernel::row_of_taps<Kernel::taps>(v + 2, 88, a, 32, out);
+      products += 32.0 * K * S * S * lanes<float>;
+    } else if (op == "scatter") {
+      using Kernel = ScatterRows<float, K, S>;
+      Kernel{p}.sweep<Kernel::block_vectors>(a, v, pixels, out);
+      products += 1.0 * pixels * K * S * S * Kernel::B;
+    } else if (channels_last) {
+      using Kernel = ReassemblePixels<float, K, S>;
+      const float* rows[K];
+      for (int i = 0; i < K; ++i) rows[i] = v + i * (pixels + K) * Kernel::B / 2;
+      Kernel{p}.pixel<Kernel::block_vectors>(rows, a, K * K, out, Kernel::B);
+      products += 1.0 * K * K * S * S * Kernel::B;
+    } else {
+      using Kernel = ReassemblePlanes<float, K, S>;
+      const float* rows[K];
+      for (int i = 0; i < K; ++i) rows[i] = v + 2 + i * 24;
+      Kernel::block<Kernel::channel_block>(a, rows, 6 * 24, out, S * S * pixels * K + 16, pixels);
+      products += 1.0 * K * K * S * S * Kernel::channel_block * lanes<float>;
+    }
+    asm volatile("" : : : "memory");
+  }
+  return products;
+}
+}  // namespace
+
+int main(int count, char** given) {
+  const auto number = [&](int n) { return std::atoll(given[n]); };
+  if (count != 6) return 2;
+  const int rounds = static_cast<int>(number(5));
+  for (bool channels_last : {false, true}) {
+    Problem p = problem(number(1), number(2), number(3), number(4), channels_last);
+    Tensors all(p);
+    Tables tables(p);
+    for (const std::string op : {"reassemble", "correlate", "scatter"}) {
+      const double products = p.multiply_adds();
+      // what it is called, and what gives the number of multiply-adds that it timed
+      const std::pair<const char*, std::function<double()>> calls[] = {
+          {"kernel", [&] { return run(op, p, all), products; }},
+          {"traffic", [&] { return traffic(op, p, all), products; }},
+          {"inner loop", [&] { return inner_loop(op, channels_last); }},
+          {"registers", [&] { return multiply_adds(1 << 18), static_cast<double>((1 << 18) * lanes<float>); }}};
+      for (const auto& [name, call] : calls) call();
+      for (int round = 0; round < rounds; ++round)
+        for (const auto& [name, call] : calls) {
+          const double begin = milliseconds(), done = call(), took = milliseconds() - begin;
+          std::printf("{\"layout\": \"%s\", \"operator\": \"%s\", \"what\": \"%s\", \"ms\": %.6f}\n",
+                      channels_last ? "channels-last" : "NCHW", op.c_str(), name, took * products / done);
+        }
+    }
+  }
+}
