@@ -240,6 +240,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> local_attention_backward(
 }  // namespace karaffe
 
 STABLE_TORCH_LIBRARY_IMPL(karaffe, CPU, m) {
-  m.impl("local_attention", TORCH_BOX(&karaffe::local_attention));
+  m.impl("fused_attention", TORCH_BOX(&karaffe::local_attention));
   m.impl("local_attention_backward", TORCH_BOX(&karaffe::local_attention_backward));
 }

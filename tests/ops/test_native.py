@@ -6,6 +6,7 @@ An instruction set is chosen when the library is loaded, so each one is tested i
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracle
+from karaffe import ops
 from karaffe.ops.backends import cpu, reference_logits
 from karaffe.ops.backends.contractions import FORMULAS
 from karaffe.ops.layout import result_format
@@ -208,6 +210,28 @@ def test_strided_and_mixed_layouts(operator):
     assert torch.equal(native(operator)(*case.arguments(operator, wide)), wanted)
     mixed = tensors | {"A": tensors["A"].contiguous(memory_format=torch.channels_last)}
     torch.testing.assert_close(native(operator)(*case.arguments(operator, mixed)), wanted)
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="the system has no large pages to give"
+)
+def test_large_results_are_asked_for_in_large_pages():
+    for side, asked in ((64, False), (600, True)):  # results of 0.5 and 46 MB
+        result = ops.reassemble(torch.ones(1, 8, side, side), torch.ones(1, 9, 2 * side, 2 * side), 3)
+        assert ("hg" in flags_of_memory(result.data_ptr() + result.nbytes // 2)) == asked
+        assert result[0, 0, side, side] == 9
+
+
+def flags_of_memory(address: int) -> list[str]:
+    """What the system says of the mapping that an address lies in."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first, *rest = line.split()
+        if (bounds := re.fullmatch(r"([0-9a-f]+)-([0-9a-f]+)", first)) is not None:
+            inside = int(bounds[1], 16) <= address < int(bounds[2], 16)
+        elif first == "VmFlags:" and inside:
+            return rest
+    return []
 
 
 def test_the_kernels_check_for_themselves():

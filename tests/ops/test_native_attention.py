@@ -103,6 +103,21 @@ def test_windows_and_cells_of_all_sizes(case: Attention) -> None:
     agrees(case, torch.float32, torch.channels_last)
 
 
+@pytest.mark.usefixtures("poisoned_memory")
+@pytest.mark.parametrize("kernel_size", [3, 5, 7])
+@pytest.mark.parametrize("padding_mode", ["zeros", "replicate", "reflect"])
+def test_three_operators_where_they_are_faster(kernel_size: int, padding_mode: str) -> None:
+    case = Attention((9, 11), (18, 22), (kernel_size, kernel_size), padding_mode=padding_mode, biased=True)
+    query, key, value, _ = case.tensors(torch.float32)
+    arguments = (case.kernel_size, 1, None, case.spacing, padding_mode, "corner")
+    assert cpu.three_operators_serve(query, key, value, *arguments)
+    agrees(case, torch.float32, torch.contiguous_format)
+    last = [t.contiguous(memory_format=torch.channels_last) for t in (query, key, value)]
+    assert not cpu.three_operators_serve(*last, *arguments)
+    for heads, mode in ((2, padding_mode), (1, "mask"), (1, "shift")):
+        assert not cpu.three_operators_serve(query, key, value, case.kernel_size, heads, None, (1, 1), mode, "corner")
+
+
 @pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
 def test_every_instruction_set(instruction_set: str) -> None:
     result = in_a_process(

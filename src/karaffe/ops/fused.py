@@ -32,11 +32,12 @@ _ATTENTION = (
     'str padding_mode="mask", str alignment="corner"'
 )
 _TENSORS = "Tensor query, Tensor key, Tensor value, Tensor? bias"
+ATTENTION_ARGUMENTS = f"{_TENSORS}, {_ATTENTION}"
 dispatch.define(
     (
         f"reassemble_logits({_LOGITS}) -> Tensor",
         f"reassemble_logits_backward(Tensor grad, {_LOGITS}) -> (Tensor, Tensor)",
-        f"local_attention({_TENSORS}, {_ATTENTION}) -> (Tensor, Tensor)",
+        f"local_attention({ATTENTION_ARGUMENTS}) -> (Tensor, Tensor)",
         f"local_attention_backward(Tensor grad, {_TENSORS}, Tensor log_sum, {_ATTENTION}) "
         "-> (Tensor, Tensor, Tensor, Tensor)",
     )
