@@ -109,13 +109,16 @@ def three_operators_serve(
 ) -> bool:
     """Whether correlation, softmax and reassembly in turn take less time than the fused kernel, whose arithmetic has
     channels in the lanes: on planes, where the first and last have kernels of their own and no tap is masked."""
-    if value.dim() != 4 or value.dtype != torch.float32 or heads > 1 or taps is not None or alignment != "corner":
+    linear = padding_mode in ("zeros", "replicate", "reflect")
+    if not linear or heads != 1 or taps is not None or alignment != "corner" or len(kernel_size) != 2:
+        return False
+    if value.dtype != torch.float32 or any(t.dim() != 4 for t in (query, key, value)):
         return False
     (k, k2), (h, w), (target_h, target_w) = kernel_size, key.shape[2:], query.shape[2:]
     planes = value.is_contiguous() and key.is_contiguous() and query.is_contiguous()
     whole = target_h % h == 0 == target_w % w and 1 <= target_h // h == target_w // w <= 4
     window = k == k2 and k in (3, 5, 7) and all(d == 1 for d in dilation)
-    return padding_mode not in ("mask", "shift") and planes and whole and window
+    return planes and whole and window
 
 
 def _register_local_attention() -> None:
