@@ -125,13 +125,14 @@ def _upsampler(site: Site, chosen: nn.Module | str, recipe: Recipe, guide_channe
         defaults["init"] = init
     if info.needs_guide:
         defaults["guide_channels"] = guide_channels
-    if site.channels % NORMALIZED_GROUPS or guide_channels % NORMALIZED_GROUPS:
-        # Group normalisation, where a method has it, does not divide these channels.
+    usual = {name: parameter.default for name, parameter in inspect.signature(info.cls).parameters.items()}
+    ungrouped = site.channels % NORMALIZED_GROUPS or guide_channels % NORMALIZED_GROUPS
+    if ungrouped and usual.get("norm") == "group":
+        # The method's group normalisation does not divide these channels.
         defaults["norm"] = "layer"
     if "groups" in info.options:
         # As many groups as the method has by itself, or fewer, so that they divide the channels.
-        usual = inspect.signature(info.cls).parameters["groups"].default
-        defaults["groups"] = math.gcd(usual, site.channels)
+        defaults["groups"] = math.gcd(usual["groups"], site.channels)
     if guide_channels != site.channels:
         # A gate adds the guide itself to the result, where a method has one.
         defaults["gating"] = False

@@ -227,8 +227,9 @@ def mixture(query: Tensor, key: Tensor, value: Tensor, heads: int, windows: Sequ
     query = query.unflatten(3, (heads, d // heads)).permute(0, 3, 1, 2, 4) * (d // heads) ** -0.5
     key = key.unflatten(3, (heads, d // heads)).permute(0, 3, 1, 2, 4)
     value = value.permute(0, 2, 3, 1)
-    at_once = max(1, min(height, LARGEST_CHUNK // max(1, n * heads * width * rows.reach(1) * key.shape[3])))
-    at_once = max(1, at_once * rows.reach(1) // rows.reach(at_once))
+    pairs_of_rows = LARGEST_CHUNK // max(1, n * heads * width * key.shape[3])
+    at_once = max(1, min(height, pairs_of_rows // rows.reach(1)))
+    at_once = max(1, min(at_once, pairs_of_rows // rows.reach(at_once)))
     parts = []
     for start in range(0, height, at_once):
         stop = min(start + at_once, height)
