@@ -132,7 +132,7 @@ def run(database: str, links: list[str]) -> dict[str, float]:
         spent = _processor_seconds(server.pid) - before
     finally:
         server.terminate()
-        server.wait(20)
+        server.communicate(timeout=20)
     opened = Database(database)
     votes = read_votes(opened)
     opened.close()
