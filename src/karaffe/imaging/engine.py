@@ -1,15 +1,15 @@
 """Enlarge from a reader to a writer, tile by tile.
 
 Target rows are made in full-width bands from the top down; a band is made of tiles; a tile is computed from its
-source pixels and the network's halo around them, which makes it equal to the same part of the untiled result.
-Reading the next band and writing the last one happen in threads of their own while the network computes. Memory is
-that of a few bands, whatever the height of the image.
+source pixels and the network's halo around them, which makes it equal to the same part of the untiled result. On the
+CPU some tiles of a band are computed at a time. Reading the next band and writing the last one happen in threads of
+their own meanwhile. Memory is that of a few bands, whatever the height of the image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,7 @@ from karaffe.imaging.info import Array, ImageInfo, Window
 from karaffe.imaging.local_range import LocalRange, local_range
 from karaffe.imaging.network import Network
 from karaffe.imaging.protocols import Reader, Writer
+from karaffe.imaging.tile_threads import tile_threads, tiles_at_once
 from karaffe.imaging.values import (
     absent,
     away_from_nodata,
@@ -101,7 +102,9 @@ class Enlarger:
         self._context = network.halo + (self._reach if holes else 0)
         self._consistent = consistent
         self._block = self._blocks() if consistent else (1, 1)
+        self._at_once = tiles_at_once() if network.concurrent else 1
         self._step = self._steps(tile)
+        self._at_once = min(self._at_once, -(-target.width // self._step[1]))
         self._largest_area: int | None = None
 
     def _steps(self, tile: Tile) -> tuple[int, int]:
@@ -115,8 +118,18 @@ class Enlarger:
         if tile == "auto":
             row_bytes = width * self.info.bands * self.info.dtype.itemsize
             down = min(down, max(_SMALLEST_TILE, _BAND_BYTES // row_bytes))
-        down, across = max(block_rows, down // block_rows * block_rows), across // block_columns * block_columns
-        return min(down, height), min(max(block_columns, across), width)
+        down = max(block_rows, down // block_rows * block_rows)
+        across = max(block_columns, across // block_columns * block_columns)
+        return min(down, height), self._alike(across)
+
+    def _alike(self, across: int) -> int:
+        """Return columns, at most ``across``, that cut a band into equal tiles, as many for each thread."""
+        width, columns = self.target.width, self._block[1]
+        if across >= width:
+            return width
+        count = -(-width // across)
+        count = -(-count // self._at_once) * self._at_once
+        return -(-width // (count * columns)) * columns
 
     def _blocks(self) -> tuple[int, int]:
         """Return targets a source pixel, down and across."""
@@ -136,14 +149,18 @@ class Enlarger:
             for top in range(0, self.target.height, self._step[0])
         ]
         done = 0
-        with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
+        with (
+            ThreadPoolExecutor(1) as reading,
+            ThreadPoolExecutor(1) as writing,
+            tile_threads(self._at_once) as computing,
+        ):
             ahead = reading.submit(self._read, reader, *bands[0])
             behind: Future[None] | None = None
             for number, (frame, top, bottom) in enumerate(bands):
                 start, source = ahead.result()
                 if number + 1 < len(bands):
                     ahead = reading.submit(self._read, reader, *bands[number + 1])
-                band = self._band(source, start, top, bottom)
+                band = self._band(computing, source, start, top, bottom)
                 if behind is not None:
                     behind.result()
                 window = Window(top, 0, bottom - top, self.target.width)
@@ -157,11 +174,16 @@ class Enlarger:
         low, high = self.rows.span(top, bottom, self._context).read
         return low, reader.read(Window(low, 0, high - low, self.info.width), frame)
 
-    def _band(self, source: Array, start: int, top: int, bottom: int) -> Array:
-        out = np.empty((bottom - top, self.target.width, self.info.bands), self.target.dtype)
-        for left in range(0, self.target.width, self._step[1]):
-            right = min(left + self._step[1], self.target.width)
-            self._tile(source, start, _Box(top, bottom, left, right), out, top)
+    def _band(self, computing: Executor | None, source: Array, start: int, top: int, bottom: int) -> Array:
+        width, across = self.target.width, self._step[1]
+        out = np.empty((bottom - top, width, self.info.bands), self.target.dtype)
+
+        def tile(left: int) -> None:
+            self._tile(source, start, _Box(top, bottom, left, min(left + across, width)), out, top)
+
+        # Going through the results raises what a thread raised.
+        for _ in (computing.map if computing else map)(tile, range(0, width, across)):
+            pass
         return out
 
     def _tile(self, source: Array, start: int, box: _Box, out: Array, top: int) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from karaffe.errors import ArgumentError
 from karaffe.imaging.runtime import OnnxFunction, check_runtime
-from karaffe.models import create_model, describe_model
+from karaffe.models import SuperResolver, create_model, describe_model
 from karaffe.models.interpolation import METHODS
 from karaffe.ops import use_backend
 
@@ -34,6 +34,7 @@ class Network:
         factor: What it multiplies by. halo: Source pixels of context that a tile needs on every side.
         kernel: What interpolates from its size to the wanted one. device: Where it runs.
         backend: Forced operator backend.
+        concurrent: Whether several threads may call it at a time.
         window_radius: Targets lie between the smallest and largest source value of this many pixels around, as
             :class:`karaffe.models.SuperResolver` says; None: no such promise.
     """
@@ -44,11 +45,14 @@ class Network:
     kernel: str = "lanczos3"
     device: torch.device | None = None
     backend: str | None = None
+    concurrent: bool = False
     window_radius: int | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.function is None:
             return x
+        if self.backend is None:
+            return self.function(x.to(self.device))
         with use_backend(self.backend):
             return self.function(x.to(self.device))
 
@@ -82,7 +86,7 @@ def find_network(
     if isinstance(model, str) and not describe_model(model).learned:
         if runtime == "onnx":
             raise ArgumentError(f"runtime 'onnx' runs networks; {model} is an interpolation: leave it to torch")
-        return Network(kernel=METHODS[model])
+        return Network(kernel=METHODS[model], concurrent=True)
     if runtime == "onnx":
         dtype = torch.float32
         if backend is not None or (device is not None and torch.device(device).type != "cpu"):
@@ -97,7 +101,10 @@ def find_network(
     radius = _reach(stages, "window_radius") if _is_convex(model, stages) else None
     # A convex result stays so only under a kernel without negative weights.
     kernel = "lanczos3" if radius is None else "triangle"
-    return Network(function, total, _reach(stages, "halo"), kernel, place, backend, radius)
+    # A forced backend holds for all threads, and modules of others may keep something from call to call.
+    own = runtime == "torch" and backend is None and all(isinstance(stage, SuperResolver) for stage in stages)
+    concurrent = own and place.type == "cpu"
+    return Network(function, total, _reach(stages, "halo"), kernel, place, backend, concurrent, radius)
 
 
 def _reach(stages: Sequence[Any], attribute: str) -> int:

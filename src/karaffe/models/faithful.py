@@ -37,6 +37,7 @@ class Faithful(KernelPredictor):
         ArgumentError: an argument out of range.
     """
 
+    normalizer = "softmax"
     base: Tensor
 
     def __init__(self, scale: int, *, channels: int = 32, depth: int = 4, kernel_size: int = 5) -> None:
@@ -48,7 +49,3 @@ class Faithful(KernelPredictor):
     def head_weights(self) -> tuple[Tensor, Tensor]:
         """Return the head's weight and its bias with the logarithms of bilinear kernels added."""
         return self.head.weight, self.head.get_parameter("bias") + self.base.flatten()
-
-    def normalize(self, kernels: Tensor) -> Tensor:
-        """Return the softmax over the taps of every sub-pixel."""
-        return kernels.unflatten(1, self.base.shape).softmax(2).flatten(1, 2)

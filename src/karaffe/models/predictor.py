@@ -8,6 +8,7 @@ first layer sums to zero, so that kernels do not depend on brightness.
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from karaffe.errors import ArgumentError
 from karaffe.models.base import SuperResolver
 from karaffe.models.kernels import reassemble_subpixels
 from karaffe.models.luma import to_luma
-from karaffe.models.strips import in_strips
+from karaffe.models.strips import in_strips, is_recorded
+from karaffe.ops import reassemble_logits
+from karaffe.ops.normalize import normalize
 
 FIRST_KERNEL = 5
 
@@ -31,9 +34,14 @@ class KernelPredictor(SuperResolver):
         depth: number of 3x3 convolutions after the first one.
         kernel_size: taps an axis of the predicted kernels, odd, at least 5.
 
+    Attributes:
+        normalizer: what makes kernels of what the head gives, as :func:`karaffe.ops.reassemble_logits` names it.
+
     Raises:
         ArgumentError: an argument out of range.
     """
+
+    normalizer: ClassVar[str] = "none"
 
     def __init__(self, scale: int, *, channels: int = 32, depth: int = 4, kernel_size: int = 5) -> None:
         if kernel_size < 5 or kernel_size % 2 == 0:
@@ -57,21 +65,34 @@ class KernelPredictor(SuperResolver):
 
     def normalize(self, kernels: Tensor) -> Tensor:
         """Return what the head gives ``(N, scale² · kernel_size², H, W)`` as kernels of the same shape."""
-        return kernels
+        if self.normalizer == "none":
+            return kernels
+        return normalize(kernels.unflatten(1, (self.scale**2, -1)), self.normalizer, 2).weights.flatten(1, 2)
 
     def kernels(self, luma: Tensor) -> Tensor:
         """Predict the kernels of ``luma (N, 1, H, W)``: ``(N, scale² · kernel_size², H, W)``, sub-pixel-major."""
         return self.normalize(F.conv2d(self.features(luma).contiguous(), *self.head_weights()))
 
     def enlarge(self, x: Tensor) -> Tensor:
+        features = self.features(to_luma(x))
         weight, bias = self.head_weights()
+        if is_recorded(x):
+            kernels = self.normalize(F.conv2d(features.contiguous(), weight, bias))
+            return reassemble_subpixels(x, kernels, self.scale, self.kernel_size)
+        # The same in the order of pixel-shuffle, tap by tap: normalised and put into place as they are used.
+        weight, bias = (w.unflatten(0, (self.scale**2, -1)).transpose(0, 1).flatten(0, 1) for w in (weight, bias))
 
         def reassembled(image: Tensor, features: Tensor) -> Tensor:
-            # The kernels are read tap by tap: planes are the layout for that.
-            kernels = self.normalize(F.conv2d(features.contiguous(), weight, bias))
-            return reassemble_subpixels(image, kernels, self.scale, self.kernel_size)
+            return reassemble_logits(
+                image,
+                F.conv2d(features, weight, bias),
+                self.kernel_size,
+                scale_factor=self.scale,
+                padding_mode="replicate",
+                normalizer=self.normalizer,
+            )
 
-        return in_strips(reassembled, x, self.features(to_luma(x)), self.kernel_size // 2)
+        return in_strips(reassembled, x, features, self.kernel_size // 2)
 
     def features(self, luma: Tensor) -> Tensor:
         """Return ``(N, channels, H, W)`` of ``luma (N, 1, H, W)``, channels last.

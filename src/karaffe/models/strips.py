@@ -11,8 +11,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# At this size the kernels of x2 fill 6 MB: part of the cache that cores share, and below what malloc maps anew.
-STRIP_PIXELS = 1 << 14
+# At this size the kernels of x2 fill 3 MB: part of the cache that cores share, and below what malloc maps anew.
+STRIP_PIXELS = 1 << 13
+
+
+def is_recorded(image: Tensor) -> bool:
+    """Whether operators are recorded, for gradients or for a compiler, or run on another device than the CPU."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling() or image.device.type != "cpu"
 
 
 def in_strips(part: Callable[[Tensor, Tensor], Tensor], image: Tensor, features: Tensor, margin: int) -> Tensor:
@@ -25,8 +30,7 @@ def in_strips(part: Callable[[Tensor, Tensor], Tensor], image: Tensor, features:
     """
     pixels, height = image[:, 0].numel(), image.shape[2]
     rows = max(1, height * STRIP_PIXELS // max(1, pixels))
-    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    if recorded or image.device.type != "cpu" or rows >= height:
+    if is_recorded(image) or rows >= height:
         return part(image, features)
     strips = []
     for top in range(0, height, rows):

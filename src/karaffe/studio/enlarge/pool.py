@@ -21,6 +21,7 @@ from typing import Protocol
 
 from PIL import Image
 
+from karaffe.imaging.memory import keep_freed_memory
 from karaffe.studio.enlarge.events import Event, Task
 from karaffe.studio.enlarge.work import carry_out
 
@@ -145,6 +146,7 @@ def _serve(pipe: Connection, stop: Flag) -> None:
     # Whoever looks on is served first.
     with suppress(AttributeError, OSError):
         os.nice(5)
+    keep_freed_memory()
     _warm_up()
     try:
         while True:
