@@ -106,6 +106,23 @@ def test_inductor_takes_the_operators_where_CI_is_set() -> None:  # noqa: N802 (
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+ONE_FINDER = """
+import sys, karaffe.ops, torch
+from karaffe.ops.on_import import _OnImport
+waiting = lambda: [finder.name for finder in sys.meta_path if isinstance(finder, _OnImport)]
+assert sorted(waiting()) == ["torch._inductor.lowering", "torch.utils.flop_counter"], waiting()
+from torch.utils import flop_counter
+assert waiting() == ["torch._inductor.lowering"], waiting()
+for name in ("reassemble", "correlate", "scatter", "reassemble_logits", "local_attention"):
+    assert getattr(torch.ops.karaffe, name) in flop_counter.flop_registry, name
+"""
+
+
+def test_one_finder_waits_for_each_of_torchs_modules() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", ONE_FINDER], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_training_through_an_exported_program() -> None:
     model = Network()
     program = captured(model, strict=False).module()

@@ -19,15 +19,19 @@ def when_imported(name: str, action: Action) -> None:
     """Call ``action`` with the module ``name``: now if it is imported, else once, as soon as it has run."""
     if name in sys.modules:
         action(sys.modules[name])
-    else:
-        sys.meta_path.insert(0, _OnImport(name, action))
+        return
+    for finder in sys.meta_path:
+        if isinstance(finder, _OnImport) and finder.name == name:
+            finder.actions.append(action)
+            return
+    sys.meta_path.insert(0, _OnImport(name, action))
 
 
 class _OnImport(MetaPathFinder):
-    """Finds nothing itself: lets the others find the module, once, and acts when it has run."""
+    """Finds nothing itself: lets the others find its module, once, and acts when that has run; one serves a module."""
 
     def __init__(self, name: str, action: Action) -> None:
-        self.name, self.action = name, action
+        self.name, self.actions = name, [action]
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -42,7 +46,8 @@ class _OnImport(MetaPathFinder):
 
         def execute_and_act(module: ModuleType) -> None:
             execute(module)
-            self.action(module)
+            for action in self.actions:
+                action(module)
 
         spec.loader.exec_module = execute_and_act  # type: ignore[method-assign]
         return spec
