@@ -7,6 +7,10 @@
 namespace karaffe {
 namespace {
 
+Border border_of(Outside mode) {
+  return mode == Outside::replicate ? Border::replicate : mode == Outside::reflect ? Border::reflect : Border::zeros;
+}
+
 // The source index of tap i of the window about `centre`. A shifted window slides along its own residue class modulo
 // the dilation until it is inside.
 int64_t read(int64_t centre, int64_t tap, const WindowAxis& axis, Outside mode) {
@@ -16,10 +20,24 @@ int64_t read(int64_t centre, int64_t tap, const WindowAxis& axis, Outside mode) 
     const int64_t first = std::max<int64_t>(0, std::min(centre / axis.dilation - before, length - axis.taps));
     return (first + tap) * axis.dilation + residue;
   }
-  const Border border = mode == Outside::replicate ? Border::replicate
-                        : mode == Outside::reflect ? Border::reflect
-                                                   : Border::zeros;
-  return fold(centre + (tap - before) * axis.dilation, axis.source, border);
+  return fold(centre + (tap - before) * axis.dilation, axis.source, border_of(mode));
+}
+
+Problem on_planes(const Attention& a, Outside mode, Alignment alignment) {
+  Problem p;
+  p.batch = a.batch;
+  p.groups = a.heads;
+  p.channels = a.value_channels;
+  p.border = border_of(mode);
+  p.alignment = alignment;
+  for (int d = 0; d < 3; ++d) {
+    p.axis[d].source = a.axis[d].source;
+    p.axis[d].target = a.axis[d].target;
+    p.axis[d].taps = a.axis[d].taps;
+    p.axis[d].dilation = a.axis[d].dilation;
+  }
+  if (mode != Outside::shift && a.tap_count == a.window()) p.factor = specialised_factor(p, false);
+  return p;
 }
 
 // The widest range of source indices that are in use together at one centre.
@@ -41,6 +59,7 @@ int64_t widest(const std::vector<int64_t>& first_reader, const std::vector<int64
 Windows::Windows(Attention& attention, Outside mode, Alignment alignment) {
   for (int a = 0; a < 3; ++a) fill(attention.axis[a], tables_[a], mode, alignment);
   attention.masked = mode == Outside::mask;
+  attention.planes = on_planes(attention, mode, alignment);
 }
 
 void Windows::fill(WindowAxis& axis, OfAxis& table, Outside mode, Alignment alignment) {

@@ -28,6 +28,7 @@ struct Attention {
   const int64_t* taps = nullptr;  // the row-major numbers of the taps that take part
   int64_t tap_count = 0;
   bool masked = false;  // taps outside have no part in the softmax
+  Problem planes;       // the same as the kernel on planes is told of the values; without a factor where it cannot serve
 
   int64_t window() const { return axis[0].taps * axis[1].taps * axis[2].taps; }
   int64_t source_pixels() const { return axis[0].source * axis[1].source * axis[2].source; }
@@ -68,6 +69,7 @@ using AttentionKernel = bool (*)(const Attention&, const AttentionTensors<T>&, i
 template <class T>
 struct AttentionKernels {
   AttentionKernel<T> forward, backward;
+  AttentionKernel<T> planes;  // forward, where `Attention::planes` has a factor and all tensors are planes; may be null
 };
 
 // The kernels of one instruction set; `attention_kernels` gives those in use.

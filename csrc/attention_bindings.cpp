@@ -161,7 +161,10 @@ std::tuple<Tensor, Tensor> forward(const Call& call) {
   t.result = result_map<T>(result);
   t.result.channels_last = is_channels_last(call.value);
   t.log_sum = log_sum.mutable_data_ptr<T>();
-  call.run<T>(attention_kernels<T>().forward, t, a.forward_rows(), a.key_channels + a.value_channels, 1);
+  const AttentionKernels<T>& kernels = attention_kernels<T>();
+  const bool planes = kernels.planes && a.planes.factor && !t.query.channels_last && !t.key.channels_last &&
+                      !t.value.channels_last;
+  call.run<T>(planes ? kernels.planes : kernels.forward, t, a.forward_rows(), a.key_channels + a.value_channels, 1);
   return {result, log_sum};
 }
 
@@ -240,6 +243,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> local_attention_backward(
 }  // namespace karaffe
 
 STABLE_TORCH_LIBRARY_IMPL(karaffe, CPU, m) {
-  m.impl("fused_attention", TORCH_BOX(&karaffe::local_attention));
+  m.impl("local_attention", TORCH_BOX(&karaffe::local_attention));
   m.impl("local_attention_backward", TORCH_BOX(&karaffe::local_attention_backward));
 }

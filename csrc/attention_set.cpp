@@ -4,8 +4,8 @@
 namespace karaffe::KARAFFE_SET {
 
 const AttentionSet& attention_set() {
-  static const AttentionSet set = {{attention<float>, attention_backward<float>},
-                                   {attention<double>, attention_backward<double>}};
+  static const AttentionSet set = {{attention<float>, attention_backward<float>, attention_planes},
+                                   {attention<double>, attention_backward<double>, nullptr}};
   return set;
 }
 

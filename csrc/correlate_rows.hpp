@@ -115,37 +115,57 @@ struct CorrelateRows {
         }
   }
 
-  // `write(at, tile, sums)` does with the sums [vector][tap][phase] of a tile what is wanted.
+  // What a walk over rows keeps.
+  struct Walk {
+    Scratch<T> sums, laid_out;
+    RowRing<T, K> ring;
+    explicit Walk(const CorrelateRows& rows)
+        : sums(rows.tile * vector_sums), laid_out(rows.tile * vector_query), ring(rows.p) {}
+    explicit operator bool() const { return sums && laid_out && ring; }
+  };
+
+  // Row y of a walk, its first one or the one after the last. `write(tile, sums)` does with the sums
+  // [vector][tap][phase] of a tile what is wanted.
+  template <class Write>
+  void row(Walk& walk, const ImageRows& at, const T* source, const T* query, int64_t y, Write write) const {
+    const T* image = source + at.first_value(p, p.channels, width * height);
+    const T* targets = query + at.first_value(p, p.channels, target_plane);
+    if (y == at.first)
+      for (int64_t above = y - K / 2; above < y + K / 2; ++above) walk.ring.fill(image, above);
+    walk.ring.fill(image, y + K / 2);
+    for (int64_t first = 0; first < vectors<T>(width); first += tile) {
+      const Tile here{y, first, lesser(first + tile, vectors<T>(width))};
+      sum(walk, targets, here);
+      write(here, walk.sums.get());
+    }
+  }
+
+  void sum(Walk& walk, const T* targets, Tile here) const {
+    const RowRing<T, K>& ring = walk.ring;
+    std::memset(walk.sums.get(), 0, tile * vector_sums * sizeof(T));
+    for (int64_t c = 0; c < p.channels; c += chunk) {
+      const int64_t count = lesser(chunk, p.channels - c);
+      const T* here_query = targets + c * (p.channels_last ? 1 : target_plane);
+      lay_out_query(here_query, here, count, walk.laid_out.get());
+      for (int64_t v = here.first; v < here.last; ++v) {
+        foresee(here_query + chunk, here, lesser(chunk, p.channels - c - chunk), v);
+        const int64_t x = first_pixel<T>(v, width) - K / 2;
+        for (int i = 0; i < K; ++i)
+          row_of_taps<taps>(ring.row(here.y + i - K / 2) + c * ring.channel_pitch() + x, ring.channel_pitch(),
+                            walk.laid_out.get() + (v - here.first) * vector_query, count,
+                            walk.sums.get() + (v - here.first) * vector_sums + i * K * F * lanes<T>);
+      }
+    }
+  }
+
+  // `write(at, tile, sums)`, as in `row`, for the rows of all images and groups.
   template <class Write>
   bool run_rows(const T* source, const T* query, int64_t begin, int64_t end, Write write) const {
-    Scratch<T> sums(tile * vector_sums), laid_out(tile * vector_query);
-    RowRing<T, K> ring(p);
-    if (!sums || !laid_out || !ring) return false;
+    Walk walk(*this);
+    if (!walk) return false;
     return for_each_image(p, begin, end, [&](ImageRows at) {
-      const T* image = source + at.first_value(p, p.channels, width * height);
-      const T* targets = query + at.first_value(p, p.channels, target_plane);
-      for (int64_t y = at.first - K / 2; y < at.first + K / 2; ++y) ring.fill(image, y);
-      for (int64_t y = at.first; y < at.last; ++y) {
-        ring.fill(image, y + K / 2);
-        for (int64_t first = 0; first < vectors<T>(width); first += tile) {
-          const Tile here{y, first, lesser(first + tile, vectors<T>(width))};
-          std::memset(sums.get(), 0, tile * vector_sums * sizeof(T));
-          for (int64_t c = 0; c < p.channels; c += chunk) {
-            const int64_t count = lesser(chunk, p.channels - c);
-            const T* here_query = targets + c * (p.channels_last ? 1 : target_plane);
-            lay_out_query(here_query, here, count, laid_out.get());
-            for (int64_t v = here.first; v < here.last; ++v) {
-              foresee(here_query + chunk, here, lesser(chunk, p.channels - c - chunk), v);
-              const int64_t x = first_pixel<T>(v, width) - K / 2;
-              for (int i = 0; i < K; ++i)
-                row_of_taps<taps>(ring.row(y + i - K / 2) + c * ring.channel_pitch() + x, ring.channel_pitch(),
-                                  laid_out.get() + (v - first) * vector_query, count,
-                                  sums.get() + (v - first) * vector_sums + i * K * F * lanes<T>);
-            }
-          }
-          write(at, here, sums.get());
-        }
-      }
+      for (int64_t y = at.first; y < at.last; ++y)
+        row(walk, at, source, query, y, [&](Tile tile, T* sums) { write(at, tile, sums); });
     });
   }
 

@@ -213,6 +213,14 @@ void local_attention(Attention a, Outside mode, bool last, const AttentionKernel
   for (size_t n = 0; n < rows.size(); ++n)
     by_bias[n / (image_rows * a.window()) * a.window() + n % a.window()] += rows[n];
   compare(result, wanted.result, what);
+  if (kernels.planes && a.planes.factor && !last) {
+    std::fill(result.begin(), result.end(), std::nan(""));
+    std::vector<double> same(log_sum.begin(), log_sum.end());
+    if (!kernels.planes(a, t, 0, forward / 2) || !kernels.planes(a, t, forward / 2, forward))
+      std::printf("no memory\n"), ++failures;
+    compare(result, wanted.result, what + " on planes");
+    compare(log_sum, same, what + " on planes, log-sum");
+  }
   compare(by_query, wanted.by_query, what + " by query");
   compare(by_key, wanted.by_key, what + " by key");
   compare(by_value, wanted.by_value, what + " by value");
@@ -268,7 +276,7 @@ void attention_cases() {
   const std::pair<Outside, const char*> modes[] = {{Outside::mask, "mask"}, {Outside::zeros, "zeros"}, {Outside::shift, "shift"}};
   for (const auto& [mode, name] : modes)
     for (bool last : {false, true})
-      for (int64_t factor : {1, 2, 3, 5}) {
+      for (auto [factor, taps] : {std::pair<int64_t, int64_t>{1, 5}, {2, 5}, {3, 5}, {5, 5}, {1, 3}, {2, 3}, {3, 3}}) {
         Attention a;
         a.batch = 1;
         a.heads = 2;
@@ -276,8 +284,9 @@ void attention_cases() {
         a.value_channels = factor == 2 ? 20 : 3;
         a.scale = 0.5;
         a.axis[1] = {5, 5 * factor, 3, 1};
-        a.axis[2] = {7, 7 * factor - (factor == 3), 5, 1};
-        const std::string what = std::string("attention ") + name + " x" + std::to_string(factor) + (last ? " last" : " first");
+        a.axis[2] = {taps == 3 ? 19 : 7, (taps == 3 ? 19 : 7) * factor - (factor == 3 && taps == 5), taps, 1};
+        const std::string what = std::string("attention ") + name + " k" + std::to_string(taps) + " x" +
+                                 std::to_string(factor) + (last ? " last" : " first");
         local_attention<float>(a, mode, last, attention_set().single, "float " + what);
         local_attention<double>(a, mode, last, attention_set().dbl, "double " + what);
       }

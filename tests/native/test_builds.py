@@ -24,6 +24,7 @@ OF_A_SET = (
     "csrc/scatter.cpp",
     "csrc/attention_set.cpp",
     "csrc/attention_forward.cpp",
+    "csrc/attention_planes.cpp",
     "csrc/attention_backward.cpp",
 )
 LANGUAGE = ("-std=gnu++20", "-Wall", "-Wextra", "-Wno-psabi", "-ffp-contract=fast", "-Icsrc")

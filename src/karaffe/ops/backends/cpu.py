@@ -96,48 +96,6 @@ def _register_fused_logits() -> None:
     )
 
 
-def three_operators_serve(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    kernel_size: Sequence[int],
-    heads: int,
-    taps: Sequence[int] | None,
-    dilation: Sequence[int],
-    padding_mode: str,
-    alignment: str,
-) -> bool:
-    """Whether correlation, softmax and reassembly in turn take less time than the fused kernel, whose arithmetic has
-    channels in the lanes: on planes, where the first and last have kernels of their own and no tap is masked."""
-    linear = padding_mode in ("zeros", "replicate", "reflect")
-    if not linear or heads != 1 or taps is not None or alignment != "corner" or len(kernel_size) != 2:
-        return False
-    if value.dtype != torch.float32 or any(t.dim() != 4 for t in (query, key, value)):
-        return False
-    (k, k2), (h, w), (target_h, target_w) = kernel_size, key.shape[2:], query.shape[2:]
-    planes = value.is_contiguous() and key.is_contiguous() and query.is_contiguous()
-    whole = target_h % h == 0 == target_w % w and 1 <= target_h // h == target_w // w <= 4
-    window = k == k2 and k in (3, 5, 7) and all(d == 1 for d in dilation)
-    return planes and whole and window
-
-
-def _register_local_attention() -> None:
-    """``local_attention`` on the CPU: the fused kernel, or three native operators where these are faster."""
-    from karaffe.ops import fused
-    from karaffe.ops.backends import reference_attention
-
-    dispatch.define((f"fused_attention({fused.ATTENTION_ARGUMENTS}) -> (Tensor, Tensor)",))
-    native, complete = torch.ops.karaffe.fused_attention.default, dispatch.completed(fused.LOCAL_ATTENTION)
-
-    def kernel(*arguments: Any) -> tuple[Tensor, Tensor]:
-        query, key, value, _, kernel_size, heads, _, *geometry = complete(arguments)
-        if three_operators_serve(query, key, value, kernel_size, heads, *geometry):
-            return reference_attention.local_attention(fused.OPERATORS, *complete(arguments))
-        return native(*arguments)
-
-    dispatch.library.impl("local_attention", kernel, "CPU")
-
-
 def load() -> None:
     """Load the native library, once; warn, once, where it cannot be.
 
@@ -160,7 +118,6 @@ def load() -> None:
             "avx512, avx2, neon, portable that the processor has"
         )
     _register_fused_logits()
-    _register_local_attention()
 
 
 def why_not() -> str | None:
