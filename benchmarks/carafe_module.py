@@ -68,7 +68,10 @@ def module_times(rounds: int, memory_format: torch.memory_format, with_training:
     modules = {name: m.to(memory_format=memory_format) for name, m in upsamplers().items()}
     if with_training:
         return interleave({name: training(m, x) for name, m in modules.items()}, rounds)
-    return interleave({name: inference(m.eval(), x) for name, m in modules.items()}, rounds)
+    calls = {name: inference(m.eval(), x) for name, m in modules.items()}
+    logits = torch.randn(1, 100, SIZE, SIZE).contiguous(memory_format=memory_format)
+    alone = {"its reassembly alone": inference(lambda *t: ops.reassemble_logits(*t, 5), x, logits)}
+    return interleave(calls | alone, rounds)
 
 
 def overhead_times(rounds: int) -> dict[str, Times]:
@@ -153,17 +156,18 @@ def ratio_table(title: str, times: dict[str, Times], reference: str) -> str:
 def threads_table(by_threads: dict[int, dict[str, Times]]) -> str:
     lines = [
         "### A torch convolution and reassembly by turns\n",
-        "| threads | both, ms | convolution, ms | reassembly, ms | its efficiency | the matrix product's |",
-        "|---|---|---|---|---|---|",
+        "| threads | both, ms | convolution, ms | reassembly, ms | its efficiency | the convolution's "
+        "| the matrix product's | a memory copy's |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     alone = {}
     for threads, times in by_threads.items():
         rest = times["both"].median - times["convolution"].median
-        alone[threads] = (rest, times["sgemm"].median)
-        ours, product = (alone[1][i] / (threads * alone[threads][i]) for i in (0, 1))
+        alone[threads] = (rest, *(times[name].median for name in ("convolution", "sgemm", "memory copy")))
+        shares = [one / (threads * here) for one, here in zip(alone[1], alone[threads], strict=True)]
         lines.append(
             f"| {threads} | {times['both'].median:.3g} | {times['convolution'].median:.3g} | {rest:.3g} "
-            f"| {ours:.0%} | {product:.0%} |"
+            f"| {' | '.join(f'{share:.0%}' for share in shares)} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -1,6 +1,7 @@
 // What stops the kernels? Each is timed beside what it is made of, in turns, in one process: its multiply-adds as fast as
-// registers allow; its inner loop on what lies in the first cache; and its reads and writes alone, in its order. Compiled
-// and run by roofline.py; prints one line of JSON a measurement.
+// registers allow; its inner loop on what lies in the first cache; what it lays out anew, on the same values again and
+// again; and its reads and writes alone, in its order. Compiled and run by roofline.py; prints one line of JSON a
+// measurement.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -98,6 +99,55 @@ void traffic(const std::string& op, const Problem& p, Tensors& t) {
     }
 }
 
+// Everything that the kernel turns from one layout to another before and after its inner loop, row by row, but always
+// the first row or tile, which stays in the caches where its layout lets it.
+void lay_out(const std::string& op, const Problem& p, Tensors& t) {
+  const int64_t rows = p.batch * p.axis[1].source, width = p.axis[2].source;
+  const float *source = t.source.data(), *kernels = t.kernels.data(), *target = t.target.data();
+  if (op == "correlate") {
+    using Kernel = CorrelateRows<float, K, S>;
+    const Kernel kernel{p};
+    Kernel::Walk walk(kernel);
+    for (int64_t row = 0; row < rows; ++row) {
+      walk.ring.fill(source, 0);
+      for (int64_t first = 0; first < vectors<float>(width); first += kernel.tile) {
+        const Kernel::Tile tile{0, 0, lesser(kernel.tile, vectors<float>(width) - first)};
+        for (int64_t c = 0; c < p.channels; c += Kernel::chunk)
+          kernel.lay_out_query(target, tile, lesser(Kernel::chunk, p.channels - c), walk.laid_out.get());
+        std::memset(walk.sums.get(), 0, kernel.tile * Kernel::vector_sums * sizeof(float));
+        kernel.write(walk.sums.get(), tile, t.result_kernels.data());
+      }
+    }
+  } else if (op == "scatter") {
+    using Kernel = ScatterRows<float, K, S>;
+    const Kernel kernel{p};
+    ResultRing<float, K, Kernel::B> ring(p);
+    const int64_t together = kernel.blocks_together * Kernel::B;
+    Values laid_out(kernel.blocks_together * S * kernel.row_targets * Kernel::B, 0), taps(K * kernel.tap_row, 0);
+    for (int64_t row = 0; row < rows; ++row) {
+      ring.clear(0);
+      for (int64_t first = 0; first < width; first += kernel.tile) {
+        const Kernel::Tile tile{0, 0, lesser(kernel.tile, width - first)};
+        kernel.lay_out_kernels(kernels, tile, taps.data());
+        for (int64_t c = 0; c < p.channels; c += together)
+          kernel.lay_out_query(target, tile, lesser(together, p.channels - c), laid_out.data());
+      }
+      ring.write(0, t.result_source.data());
+    }
+  } else if (p.channels_last) {
+    PixelRing<float, K, ReassemblePixels<float, K, S>::B> ring(p);
+    for (int64_t row = 0; row < rows; ++row) ring.fill(source, 0);
+  } else {
+    using Kernel = ReassemblePlanes<float, K, S>;
+    RowRing<float, K, K + 1> ring(p);
+    Values laid_out(vectors<float>(width) * Kernel::vector_kernels, 0);
+    for (int64_t row = 0; row < rows; ++row) {
+      ring.fill(source, 0);
+      Kernel{p}.lay_out_kernels(kernels, 0, laid_out.data());
+    }
+  }
+}
+
 // `count` multiply-adds of vectors that never leave the registers, enough of them at once to hide their latency.
 void multiply_adds(int64_t count) {
   Vec<float> a{}, b{}, c{}, d{}, e{}, f{}, g{}, h{}, i{}, j{}, x = splat(0.5f), y = splat(0.25f);
@@ -112,27 +162,40 @@ void multiply_adds(int64_t count) {
   use(a + b + c + d + e + f + g + h + i + j);
 }
 
-// The inner loop of a kernel on the same few values again and again; how many multiply-adds that were.
-double inner_loop(const std::string& op, bool channels_last) {
-  constexpr int times = 200, pixels = 16, channels = 64;
+// `CV` vectors of channels at a time, or fewer where there are no more.
+template <int CV, class Visit>
+void with_vectors(int64_t channels, const Visit& visit) {
+  if constexpr (CV > 1)
+    if (channels <= (CV - 1) * lanes<float>) return with_vectors<CV - 1>(channels, visit);
+  visit.template operator()<CV>();
+}
+
+// The inner loop of a kernel on the same few values again and again, with no more channels at a time than there are; how
+// many multiply-adds that were of use.
+double inner_loop(const std::string& op, const Problem& of) {
+  constexpr int times = 200, pixels = 16;
   alignas(64) static float v[1 << 13], a[1 << 12], out[1 << 14];
-  const Problem p = problem(1, channels, K, pixels, channels_last);
+  const Problem p = problem(1, of.channels, K, pixels, of.channels_last);
   double products = 0;
   for (int n = 0; n < times; ++n) {
     if (op == "correlate") {
       using Kernel = CorrelateRows<float, K, S>;
-      Kernel::row_of_taps<Kernel::taps>(v + 2, 88, a, 32, out);
-      products += 32.0 * K * S * S * lanes<float>;
+      const int64_t together = lesser(32, p.channels);
+      Kernel::row_of_taps<Kernel::taps>(v + 2, 88, a, together, out);
+      products += 1.0 * together * K * S * S * lanes<float>;
     } else if (op == "scatter") {
       using Kernel = ScatterRows<float, K, S>;
-      Kernel{p}.sweep<Kernel::block_vectors>(a, v, pixels, out);
-      products += 1.0 * pixels * K * S * S * Kernel::B;
-    } else if (channels_last) {
+      with_vectors<Kernel::block_vectors>(p.channels, [&]<int CV> { Kernel{p}.sweep<CV>(a, v, pixels, out); });
+      products += 1.0 * pixels * K * S * S * lesser(Kernel::B, p.channels);
+    } else if (p.channels_last) {
       using Kernel = ReassemblePixels<float, K, S>;
       const float* rows[K];
       for (int i = 0; i < K; ++i) rows[i] = v + i * (pixels + K) * Kernel::B / 2;
-      Kernel{p}.pixel<Kernel::block_vectors>(rows, a, K * K, out, Kernel::B);
-      products += 1.0 * K * K * S * S * Kernel::B;
+      const int64_t together = lesser(Kernel::B, p.channels);
+      with_vectors<Kernel::block_vectors>(p.channels, [&]<int CV> {
+        Kernel{p}.pixel<CV>(rows, a, K * K, out, together);
+      });
+      products += 1.0 * K * K * S * S * together;
     } else {
       using Kernel = ReassemblePlanes<float, K, S>;
       const float* rows[K];
@@ -160,7 +223,8 @@ int main(int count, char** given) {
       const std::pair<const char*, std::function<double()>> calls[] = {
           {"kernel", [&] { return run(op, p, all), products; }},
           {"traffic", [&] { return traffic(op, p, all), products; }},
-          {"inner loop", [&] { return inner_loop(op, channels_last); }},
+          {"laying out", [&] { return lay_out(op, p, all), products; }},
+          {"inner loop", [&] { return inner_loop(op, p); }},
           {"registers", [&] { return multiply_adds(1 << 18), static_cast<double>((1 << 18) * lanes<float>); }}};
       for (const auto& [name, call] : calls) call();
       for (int round = 0; round < rounds; ++round)

@@ -18,7 +18,8 @@ from karaffe.ops.backends import cpu
 
 SHAPES = ((1, 256, 64, 64), (2, 256, 32, 32), (1, 64, 128, 128), (8, 64, 24, 24), (1, 32, 512, 512), (1, 3, 512, 512))
 LAYOUTS, OPERATORS = ("NCHW", "channels-last"), ("reassemble", "correlate", "scatter")
-PARTS = ("registers", "inner loop", "traffic")
+PARTS = ("registers", "inner loop", "laying out", "traffic")
+IN_TURN = {"arithmetic and memory": ("inner loop", "traffic"), "arithmetic, laying out and memory": PARTS[1:]}
 SAME_WITHIN = 1.15  # a kernel that takes no longer than this many times a part is bound by it
 # as in CMakeLists.txt
 FLAGS = {
@@ -55,11 +56,13 @@ def measured(program: Path, shape: tuple[int, ...], rounds: int) -> Iterator[dic
             "operator": operator,
             "ms": {what: statistics.median(found) for what, found in times.items()},
             "over": {what: statistics.median(map(ratio, times["kernel"], times[what])) for what in PARTS},
-            "over_sum": statistics.median(
-                kernel / (inner + moved)
-                for kernel, inner, moved in zip(times["kernel"], times["inner loop"], times["traffic"], strict=True)
-            ),
+            "over_sum": {name: over_sum(times, parts) for name, parts in IN_TURN.items()},
         }
+
+
+def over_sum(times: dict[str, list[float]], parts: tuple[str, ...]) -> float:
+    sums = map(sum, zip(*(times[part] for part in parts), strict=True))
+    return statistics.median(map(ratio, times["kernel"], sums))
 
 
 def ratio(kernel: float, part: float) -> float:
@@ -71,9 +74,10 @@ def verdict(row: dict) -> str:
     nearest = min(("inner loop", "traffic"), key=lambda part: row["over"][part])
     if row["over"][nearest] <= SAME_WITHIN:
         return {"inner loop": "arithmetic", "traffic": "memory"}[nearest]
-    if row["over_sum"] <= SAME_WITHIN:
-        return "arithmetic and memory in turn"
-    return f"neither: {row['over_sum']:.2f} x their sum"
+    for name, over in row["over_sum"].items():
+        if over <= SAME_WITHIN:
+            return f"{name} in turn"
+    return f"none: {over:.2f} x their sum"
 
 
 def report(rows: list[dict], who: dict[str, str]) -> str:
@@ -82,19 +86,21 @@ def report(rows: list[dict], who: dict[str, str]) -> str:
         "One thread, float32, kernel size 5, factor 2, without torch: medians in ms, timed in turns. *Registers*: the "
         "multiply-adds at the rate of values that never leave the registers. *Inner loop*: the same at the rate of "
         "the kernel's own inner loop on what lies in the first cache: with its loads, of which some cross a cache "
-        "line, and its stores. *Traffic*: what the operator reads and writes, once, in its order and in the runs of "
+        "line, and its stores. *Laying out*: what it turns from one layout to another before and after, always of the "
+        "same row. *Traffic*: what the operator reads and writes, once, in its order and in the runs of "
         "memory of its layout, without arithmetic. *Bound*: the part that takes the kernel's time within "
-        f"{SAME_WITHIN - 1:.0%}; where both parts together do, each waits for the other.\n",
+        f"{SAME_WITHIN - 1:.0%}; where parts together do, each waits for the other.\n",
         "".join(f"- {key}: {value}\n" for key, value in who.items()),
-        "| shape | layout | operator | kernel | registers | inner loop | traffic | kernel / (inner loop + traffic) "
-        "| bound |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| shape | layout | operator | kernel | registers | inner loop | laying out | traffic | kernel / (inner loop "
+        "+ traffic) | kernel / all three | bound |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         times = " | ".join(f"{row['ms'][what]:.3g}" for what in ("kernel", *PARTS))
         shape = "×".join(map(str, row["shape"]))
         lines.append(
-            f"| {shape} | {row['layout']} | {row['operator']} | {times} | {row['over_sum']:.2f} | {verdict(row)} |"
+            f"| {shape} | {row['layout']} | {row['operator']} | {times} "
+            f"| {' | '.join(f'{over:.2f}' for over in row['over_sum'].values())} | {verdict(row)} |"
         )
     return "\n".join(lines) + "\n"
 
