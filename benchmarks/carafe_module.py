@@ -6,11 +6,13 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from common import bound_calls, machine, write_results
+from common import bound_calls, earlier, machine, write_results
 from super_resolution import replace_figures
 from torch import Tensor, nn
 
@@ -187,36 +189,52 @@ def peak_table(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def report(measured: dict[str, dict[str, Times]], threads: dict[int, dict[str, Times]], peaks: list[dict]) -> str:
+def report(measured: dict[str, dict[str, Times]], peaks: list[dict]) -> str:
     own = "its two convolutions alone"
-    parts = [ratio_table(title, times, own) for title, times in measured.items() if title != "calls"]
-    parts.append(ratio_table(f"Calls on {SMALL}", measured["calls"], "F.interpolate bilinear"))
-    return "\n".join([*parts, threads_table(threads), peak_table(peaks)])
+    tables = [ratio_table(title, times, own) for title, times in measured.items() if title.startswith("module")]
+    if "calls" in measured:
+        tables.append(ratio_table(f"Calls on {SMALL}", measured["calls"], "F.interpolate bilinear"))
+    by_threads = {int(title.split()[0]): times for title, times in measured.items() if title.endswith("threads")}
+    if 1 in by_threads:
+        tables.append(threads_table(by_threads))
+    return "\n".join([*tables, peak_table(peaks)] if peaks else tables)
+
+
+def parts(rounds: int, threads: list[int]) -> dict[str, Callable[[], dict[str, Times]]]:
+    """What is timed, by title; each can be measured alone."""
+    planes, last = torch.contiguous_format, torch.channels_last
+    return {
+        "module, NCHW": partial(module_times, rounds, planes, False),
+        "module, channels-last": partial(module_times, rounds, last, False),
+        "module in training, NCHW": partial(module_times, rounds, planes, True),
+        "calls": partial(overhead_times, rounds),
+        **{f"{n} threads": partial(alternating_times, rounds, n) for n in threads},
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
+    parser.add_argument("--only", nargs="+", help="titles of parts to measure, 'peaks' among them; the rest is kept")
     parser.add_argument("--into", type=Path, help="document to put the tables into, as figures")
     options = parser.parse_args()
     who = machine() | {"instruction set": cpu.simd() or f"none: {cpu.why_not()}"}
-    torch.set_num_threads(1)
-    measured = {
-        "module, NCHW": module_times(options.rounds, torch.contiguous_format, False),
-        "module, channels-last": module_times(options.rounds, torch.channels_last, False),
-        "module in training, NCHW": module_times(options.rounds, torch.contiguous_format, True),
-        "calls": overhead_times(options.rounds),
-    }
-    threads = {n: alternating_times(options.rounds, n) for n in options.threads}
-    peaks = peak_rows()
+    before = earlier("carafe_module", who) if options.only else {}
+    titles = parts(options.rounds, options.threads)
+    rounds: dict[str, dict[str, Sequence[float]]] = dict(before.get("milliseconds", {}))
+    for title, measure in titles.items():
+        torch.set_num_threads(1)
+        if options.only is None or title in options.only:
+            rounds[title] = {name: times.rounds for name, times in measure().items()}
+    peaks = peak_rows() if options.only is None or "peaks" in options.only else before.get("peaks", [])
+    measured = {t: {name: Times(tuple(each)) for name, each in rounds[t].items()} for t in titles if t in rounds}
     terms = f"{CHANNELS} channels, {SIZE}×{SIZE}, x2, float32, one thread unless said.\n"
-    tables = report(measured, threads, peaks)
+    tables = report(measured, peaks)
     text = "\n".join(["# The CARAFE module\n", terms, "".join(f"- {k}: {v}\n" for k, v in who.items()), tables])
     print(text)
-    times = {title: {name: t.rounds for name, t in each.items()} for title, each in measured.items()}
-    times |= {f"{n} threads": {name: t.rounds for name, t in each.items()} for n, each in threads.items()}
-    print(write_results("carafe_module", {"machine": who, "milliseconds": times, "peaks": peaks}, text))
+    payload = {"machine": who, "milliseconds": rounds, "peaks": peaks}
+    print(write_results("carafe_module", payload, text))
     if options.into:
         on = f"On one {who['processor']} ({who['instruction set']}), torch {who['torch']}: "
         replace_figures(options.into, on + terms + "\n" + tables)

@@ -73,6 +73,14 @@ def results_path(name: str, where: dict[str, str]) -> Path:
     return RESULTS / f"{name}--{slug}-{where['cores']}-cores.json"
 
 
+def earlier(name: str, where: dict[str, str]) -> dict:
+    """What an earlier run on the same machine, commit, torch and instruction set wrote, if any, to be completed."""
+    path = results_path(name, where)
+    before = json.loads(path.read_text()) if path.exists() else {"machine": {}}
+    same = ("processor", "commit", "torch", "instruction set")
+    return before if all(before["machine"].get(key) == where[key] for key in same) else {}
+
+
 def write_results(name: str, payload: dict, markdown: str) -> Path:
     """Write NAME--MACHINE.json and .md, each to a temporary name first."""
     stem = results_path(name, payload["machine"]).with_suffix("")

@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from common import ROOT, bound, bound_calls, machine, write_results
+from common import ROOT, bound, bound_calls, earlier, machine, write_results
 from torch import Tensor
 
 from karaffe import ops
@@ -199,10 +199,10 @@ print(peak() - before)
 """
 
 
-def peaks() -> list[dict]:
+def peaks(shapes: list[Shape]) -> list[dict]:
     """How far each call lets the memory of a fresh process rise, in MB; its result among it."""
     found = []
-    for shape in SHAPES:
+    for shape in shapes:
         for name in ("karaffe NCHW", "karaffe channels-last", "three operators"):
             for pass_ in PASSES:
                 command = [sys.executable, "-c", PEAK, shape.name, name, pass_]
@@ -245,23 +245,37 @@ def report(rows: list[Row], memory: list[dict], who: dict[str, str]) -> str:
     return "\n".join(parts)
 
 
+def completed(new: list[dict], before: list[dict], keys: tuple[str, ...]) -> list[dict]:
+    """What an earlier run measured and this one did not, and what this one did, in the shapes' order."""
+    again = {tuple(each[key] for key in keys) for each in new}
+    all_ = [each for each in before if tuple(each[key] for key in keys) not in again] + new
+    names = [shape.name for shape in SHAPES]
+    return sorted(all_, key=lambda each: names.index(each["shape"]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
+    parser.add_argument("--shapes", type=int, nargs="+", default=range(len(SHAPES)), help="which, by number from 0")
     parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out")
+    parser.add_argument("--no-times", action="store_true", help="leave the times out")
     options = parser.parse_args()
     who = machine() | {"instruction set": cpu.simd() or f"none: {cpu.why_not()}"}
+    shapes = [SHAPES[number] for number in options.shapes]
     gate()
-    rows = []
-    for threads in options.threads:
+    rows: list[Row] = []
+    for threads in () if options.no_times else options.threads:
         for pass_ in PASSES:
-            for shape in SHAPES:
+            for shape in shapes:
                 rows += measure(shape, threads, pass_, options.rounds)
             print(table(rows, threads, pass_), flush=True)
-    memory = [] if options.no_memory else peaks()
-    payload = {"machine": who, "rows": [asdict(row) for row in rows], "memory": memory}
-    print(write_results("local_attention", payload, report(rows, memory, who)))
+    memory = [] if options.no_memory else peaks(shapes)
+    before = earlier("local_attention", who)
+    times = completed([asdict(row) for row in rows], before.get("rows", []), ("shape", "threads", "pass_"))
+    memory = completed(memory, before.get("memory", []), ("shape", "pass"))
+    payload = {"machine": who, "rows": times, "memory": memory}
+    print(write_results("local_attention", payload, report([Row(**row) for row in times], memory, who)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from common import bound, bound_calls, machine, results_path, write_results
+from common import bound, bound_calls, earlier, machine, write_results
 from torch import Tensor
 
 from karaffe import ops
@@ -158,13 +157,10 @@ def report(rows: list[Row], who: dict[str, str]) -> str:
 
 def kept(who: dict[str, str], measured: list[Row]) -> list[Row]:
     """The rows of an earlier run on the same machine and commit that this run did not measure again."""
-    path = results_path("reassemble", who)
-    before = json.loads(path.read_text()) if path.exists() else {"machine": {}}
-    if any(before["machine"].get(key) != who[key] for key in ("processor", "commit", "torch", "instruction set")):
-        return []
     again = {(row.shape, row.threads) for row in measured}
     rows = [
-        Row(**{**row, "shape": tuple(row["shape"]), "quartiles": tuple(row["quartiles"])}) for row in before["rows"]
+        Row(**{**row, "shape": tuple(row["shape"]), "quartiles": tuple(row["quartiles"])})
+        for row in earlier("reassemble", who).get("rows", ())
     ]
     return [row for row in rows if (row.shape, row.threads) not in again]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-from common import ROOT, machine, results_path, write_results
+from common import ROOT, earlier, machine, write_results
 
 from karaffe.ops.backends import cpu
 
@@ -107,11 +107,7 @@ def report(rows: list[dict], who: dict[str, str]) -> str:
 
 def kept(who: dict[str, str], again: list[tuple[int, ...]]) -> list[dict]:
     """The rows of an earlier run of the same kernels on the same machine at shapes that are not measured again."""
-    path = results_path("roofline", who)
-    before = json.loads(path.read_text()) if path.exists() else {"machine": {}}
-    if any(before["machine"].get(key) != who[key] for key in ("processor", "commit", "instruction set")):
-        return []
-    return [row for row in before["rows"] if tuple(row["shape"]) not in again]
+    return [row for row in earlier("roofline", who).get("rows", ()) if tuple(row["shape"]) not in again]
 
 
 def main() -> None:

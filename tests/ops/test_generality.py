@@ -119,20 +119,41 @@ def test_empty_batches_and_single_pixels(shape: tuple) -> None:
     assert logits.grad.shape == logits.shape
 
 
-@pytest.mark.slow
-def test_more_than_two_to_the_31_elements() -> None:
-    """Offsets beyond 32 bits: the last rows of a large result are what a small call gives there."""
-    channels, height, width = 2**17 + 3, 32, 128
-    x = torch.empty(1, channels, height, width, dtype=torch.bfloat16)
+def far_away(height: int = 32, width: int = 128) -> tuple[Tensor, Tensor, torch.Generator]:
+    """A source of zeros, more than 2^31 values at twice the size, but for its last channels; these; the generator."""
     generator = torch.Generator(torch.get_default_device()).manual_seed(0)
     seed = torch.randn(1, 64, height, width, generator=generator).bfloat16()
+    x = torch.zeros(1, 2**17 + 3, height, width, dtype=torch.bfloat16)
     x[:, -64:] = seed
-    x[:, :-64] = 0
-    kernels = torch.randn(1, 9, 2 * height, 2 * width, generator=generator).softmax(1).bfloat16()
+    return x, seed, generator
+
+
+@pytest.mark.slow
+def test_more_than_two_to_the_31_elements() -> None:
+    """Offsets beyond 32 bits: the last channels of a large tensor give and take what they do in a small call."""
+    x, seed, generator = far_away()
+    kernels = torch.randn(1, 9, 64, 256, generator=generator).softmax(1).bfloat16()
     out = ops.reassemble(x, kernels, 3)
     assert out.numel() > 2**31
-    assert torch.equal(out[:, -64:], ops.reassemble(seed, kernels, 3))
+    last = out[:, -64:].contiguous()
+    assert torch.equal(last, ops.reassemble(seed, kernels, 3))
     assert not out[:, :64].any()
+    assert_close(ops.correlate(x, out, 3), ops.correlate(seed, last, 3), "correlate")
     del x
-    back = ops.scatter(kernels, out, 3, (height, width))
-    assert_close(back[:, -64:], ops.scatter(kernels, out[:, -64:].contiguous(), 3, (height, width)), "scatter")
+    back = ops.scatter(kernels, out, 3, (32, 128))
+    assert_close(back[:, -64:], ops.scatter(kernels, last, 3, (32, 128)), "scatter")
+
+
+@pytest.mark.slow
+def test_more_than_two_to_the_31_elements_fused() -> None:
+    x, seed, generator = far_away()
+    logits = torch.randn(1, 36, 32, 128, generator=generator).bfloat16()
+    out = ops.reassemble_logits(x, logits, 3)
+    assert out.numel() > 2**31
+    last = out[:, -64:].contiguous()
+    assert torch.equal(last, ops.reassemble_logits(seed, logits, 3))
+    backward = torch.ops.karaffe.reassemble_logits_backward
+    by_input, by_logits = backward(out, x, logits, [3, 3], [2, 2])
+    wanted_by_input, wanted_by_logits = backward(last, seed, logits, [3, 3], [2, 2])
+    assert_close(by_input[:, -64:], wanted_by_input, "gradient by input")
+    assert_close(by_logits, wanted_by_logits, "gradient by logits")
