@@ -1,4 +1,4 @@
-// The operators on planes with strides, see strided_rows.hpp: a few channels at a time, all target rows of a part.
+// The operators on planes with strides, see strided_rows.hpp.
 #pragma once
 #include "kernels.hpp"
 #include "strided_rows.hpp"
@@ -7,38 +7,16 @@ namespace karaffe::KARAFFE_SET {
 
 template <class T>
 struct Strided {
-  static constexpr int together = 32;  // channels of a ring, which serve with one copy of a row's kernels
-  static constexpr int block = 8;      // of these in registers
-  using Ring = StridedRing<T>;
-  using Tap = typename Ring::Tap;
+  static constexpr int block = 8;  // channels that pass through the first cache together, a result of each in a register
+  static constexpr int most_sums = 9;                    // taps that correlate sums together
+  static constexpr int64_t kernels_of_band = 40 * 1024;  // values
+  using Term = Terms::Term;
 
   const Problem& p;
-  int64_t height = p.axis[1].source, width = p.axis[2].target, plane = p.target_pixels();
-  int64_t pitch = round_up(width, lanes<T>);
+  int64_t height = p.axis[1].target, width = p.axis[2].target, plane = p.target_pixels();
+  int64_t stride = p.axis[1].source / height, taps = p.taps();
 
-  // What one part of the work holds: rows of kernels and of target maps are copied to lie side by side, which planes a
-  // power of two apart do not in the cache, and filled up to whole vectors with zeros.
-  struct Memory {
-    Ring ring;
-    Scratch<T> kernels, maps;
-    explicit Memory(const Strided& s)
-        : ring(s.p, together), kernels(s.p.taps() * s.pitch), maps(together * s.pitch) {
-      if (!*this) return;
-      std::memset(kernels.get(), 0, s.p.taps() * s.pitch * sizeof(T));
-      std::memset(maps.get(), 0, together * s.pitch * sizeof(T));
-    }
-    explicit operator bool() const { return ring && kernels && maps; }
-  };
-  // Row y of the kernels of some taps; kernels and maps begin with the row's first value.
-  const T* kernel_row(const Memory& memory, const T* kernels, const Tap* taps, int64_t count) const {
-    for (int64_t t = 0; t < count; ++t)
-      copy_values(kernels + taps[t].number * plane, memory.kernels.get() + t * pitch, width);
-    return memory.kernels.get();
-  }
-  const T* map_row(const Memory& memory, const T* maps, int64_t channels) const {
-    for (int64_t c = 0; c < channels; ++c) copy_values(maps + c * plane, memory.maps.get() + c * pitch, width);
-    return memory.maps.get();
-  }
+  int64_t band() const { return lesser(height, greater(8, kernels_of_band / (taps * round_up(width, lanes<T>)))); }
 
   static KARAFFE_INLINE void store_some(T* to, int64_t count, Vec<T> v) {
     if (count >= lanes<T>) store(to, v);
@@ -51,152 +29,204 @@ struct Strided {
     if constexpr (CB > 1)
       if (c < channels) blocks<CB / 2>(c, channels, visit);
   }
-
-  // visit(planes of an image and group, first channel, number of channels) for every ring full of them.
+  // visit(first channel, number of channels) for every block.
   template <class Visit>
-  bool for_each_ring(int64_t begin, int64_t end, Visit visit) const {
-    return for_each_strided(p, begin, end, [&](const StridedRows& at) {
-      for (int64_t c = 0; c < p.channels; c += together) visit(at, c, lesser(together, p.channels - c));
-    });
+  void for_each_block(Visit visit) const {
+    for (int64_t c = 0; c < p.channels; c += block) visit(c, lesser(block, p.channels - c));
   }
-  // Source rows read as target row after target row needs them: visit(y, taps, their number, foresee), where
-  // foresee(c, count) has these channels' rows of the next target row on their way.
-  template <class Visit>
-  void walk(Ring& ring, const StridedRows& at, const T* planes, int64_t channels, Visit visit) const {
-    int64_t ready = 0;
-    for (int64_t y = at.first; y < at.last; ++y) {
-      const int64_t from = greater(ready, greater(0, ring.reach(y))), to = lesser(height, ring.reach_end(y));
-      ring.read(planes, from, to, channels);
-      ready = greater(ready, to);
-      const int64_t next = y + 1 < at.last ? lesser(height, ring.reach_end(y + 1)) : ready;
-      int64_t count;
-      const Tap* taps = ring.taps(y, 0, height, count);
-      visit(y, taps, count, [&](int64_t c, int64_t several) { ring.foresee(planes, ready, next, c, several); });
+
+  // Target columns first … last-1 of CB channels: sums of products of kernels, which they share, and maps. Calls
+  // foresee(x) before each vector of them.
+  template <int CB, class Foresee>
+  static void mix(const Term* terms, int64_t count, const T* kernels, const T* maps, int64_t pitch, T* to,
+                  int64_t to_pitch, int64_t first, int64_t last, Foresee foresee) {
+    for (int64_t x = first; x < last; x += lanes<T>) {
+      foresee(x);
+      Vec<T> acc[CB] = {};
+      for (int64_t t = 0; t < count; ++t) {
+        const Vec<T> a = load(kernels + terms[t].kernel + x);
+        const T* from = maps + terms[t].map + x;
+#pragma GCC unroll 8
+        for (int c = 0; c < CB; ++c) acc[c] += a * load(from + c * pitch);
+      }
+#pragma GCC unroll 8
+      for (int c = 0; c < CB; ++c) store_some(to + c * to_pitch + x, last - x, acc[c]);
     }
+  }
+
+  // Of every target row of a band the taps that lie inside, by their row of kernels and in the ring.
+  void find_taps(const StridedRows& at, const StridedRing<T>& ring, const PackedRows<T>& kernels, Terms& terms) const {
+    const Axis &rows = p.axis[1], &columns = p.axis[2];
+    for (int64_t y = at.first; y < at.last; ++y) {
+      terms.begin(y - at.first);
+      for (int64_t i = 0; i < rows.taps; ++i) {
+        const int64_t q = fold(stride * y + displacement(p, rows, i), rows.source, p.border);
+        if (q == outside) continue;
+        for (int64_t j = 0; j < columns.taps; ++j)
+          terms.add(kernels.offset(y - at.first, i * columns.taps + j),
+                    ring.offset(q) + ring.row().place_of_phase(ring.row().phase(j)) + ring.row().column(j));
+      }
+    }
+    terms.begin(at.count());
   }
 
   bool reassemble(const T* source, const T* kernels, T* result, int64_t begin, int64_t end) const {
-    Memory memory(*this);
-    if (!memory) return false;
-    return for_each_ring(begin, end, [&](const StridedRows& at, int64_t c, int64_t channels) {
-      walk(memory.ring, at, source + at.source + c * p.source_pixels(), channels,
-           [&](int64_t y, const Tap* taps, int64_t count, auto foresee) {
-             const T* weights = kernel_row(memory, kernels + at.kernels + y * width, taps, count);
-             T* to = result + at.target + c * plane + y * width;
-             blocks<block>(0, channels, [&]<int CB>(int64_t n) {
-               foresee(n, CB);
-               mix<CB>(memory.ring.channel_pitch(), n, taps, count, weights, to + n * plane);
-             });
-           });
+    const int64_t most = lesser(band(), end - begin);
+    StridedRing<T> ring(p, block);
+    PackedRows<T> packed(most, taps, width, 0);
+    Terms terms(most, most * taps);
+    if (!ring || !packed || !terms) return false;
+    for_each_band(p, begin, end, most, [&](const StridedRows& at) {
+      packed.read(kernels + at.kernels + at.first * width, plane, at.count(), taps);
+      find_taps(at, ring, packed, terms);
+      for_each_block([&](int64_t c, int64_t channels) {
+        const T* planes = source + at.source + c * p.source_pixels();
+        for (int64_t y = at.first; y < at.last; ++y) {
+          ring.read(planes, y, at.first, channels);
+          T* to = result + at.target + c * plane + y * width;
+          blocks<block>(0, channels, [&]<int CB>(int64_t n) {
+            mix<CB>(terms.of(y - at.first), terms.count(y - at.first), packed.data(),
+                    ring.data() + n * ring.channel_pitch(), ring.channel_pitch(), to + n * plane, plane, 0, width,
+                    [&](int64_t x) {
+                      if (y + 1 < at.last) ring.foresee(planes, y + 1, at.first, n, CB, x, lanes<T>);
+                    });
+          });
+        }
+      });
     });
-  }
-
-  // One target row of CB channels from channel n of the ring on.
-  template <int CB>
-  void mix(int64_t channel_pitch, int64_t n, const Tap* taps, int64_t count, const T* weights, T* to) const {
-    const int64_t width = this->width, pitch = this->pitch, plane = this->plane;
-    for (int64_t x = 0; x < width; x += lanes<T>) {
-      Vec<T> acc[CB] = {};
-      for (int64_t t = 0; t < count; ++t) {
-        const Vec<T> a = load(weights + t * pitch + x);
-        const T* from = taps[t].at + n * channel_pitch + x;
-#pragma GCC unroll 8
-        for (int c = 0; c < CB; ++c, from += channel_pitch) acc[c] += a * load(from);
-      }
-#pragma GCC unroll 8
-      for (int c = 0; c < CB; ++c) store_some(to + c * plane + x, width - x, acc[c]);
-    }
+    return true;
   }
 
   bool correlate(const T* source, const T* query, T* result, int64_t begin, int64_t end) const {
-    Memory memory(*this);
-    if (!memory) return false;
-    return for_each_ring(begin, end, [&](const StridedRows& at, int64_t c, int64_t channels) {
-      T* sums = result + at.kernels;
-      if (!c)
-        for (int64_t t = 0; t < p.taps(); ++t)
-          std::memset(sums + t * plane + at.first * width, 0, (at.last - at.first) * width * sizeof(T));
-      walk(memory.ring, at, source + at.source + c * p.source_pixels(), channels,
-           [&](int64_t y, const Tap* taps, int64_t count, auto foresee) {
-             const T* asked = map_row(memory, query + at.target + c * plane + y * width, channels);
-             int64_t seen = 0;
-             blocks<block>(0, count, [&]<int TN>(int64_t t) {
-               if (seen < channels) foresee(seen, lesser(block, channels - seen));
-               seen += block;
-               add_products<TN>(memory.ring, taps + t, asked, channels, sums + y * width);
-             });
-           });
+    const int64_t most = lesser(band(), end - begin);
+    StridedRing<T> ring(p, block);
+    PackedRows<T> sums(most, taps, width, 0), asked(1, block, width, 0);
+    Terms terms(most, most * taps);
+    if (!ring || !sums || !asked || !terms) return false;
+    for_each_band(p, begin, end, most, [&](const StridedRows& at) {
+      sums.clear();
+      find_taps(at, ring, sums, terms);
+      for_each_block([&](int64_t c, int64_t channels) {
+        const T* planes = source + at.source + c * p.source_pixels();
+        for (int64_t y = at.first; y < at.last; ++y) {
+          ring.read(planes, y, at.first, channels);
+          asked.read(query + at.target + c * plane + y * width, plane, 1, channels);
+          add_products(terms.of(y - at.first), terms.count(y - at.first), ring, asked, channels,
+                       sums.data(), [&](int64_t n, int64_t some, int64_t x) {
+                         if (y + 1 < at.last) ring.foresee(planes, y + 1, at.first, n, some, x, lanes<T>);
+                       });
+        }
+      });
+      sums.write(result + at.kernels + at.first * width, plane, at.count());
     });
+    return true;
   }
 
-  // A row of the sums of TN taps, += over the ring's channels.
-  template <int TN>
-  void add_products(const Ring& ring, const Tap* taps, const T* query, int64_t channels, T* sums) const {
-    const int64_t width = this->width, pitch = this->pitch, plane = this->plane;
-    const int64_t channel_pitch = ring.channel_pitch();
+  // A row of the sums of all its taps, += over a block's channels: parts of the taps, as large as each other. Calls
+  // foresee(first channel, their number, x) for every channel and vector once.
+  template <class Foresee>
+  void add_products(const Term* terms, int64_t count, const StridedRing<T>& ring, const PackedRows<T>& asked,
+                    int64_t channels, T* sums, Foresee foresee) const {
+    int64_t seen = 0;
+    for (int64_t parts = (count + most_sums - 1) / most_sums; parts; --parts) {
+      const int64_t several = (count + parts - 1) / parts, sees = (channels - seen + parts - 1) / parts;
+      add_some<most_sums>(several, terms, ring, asked, channels, sums,
+                          [&](int64_t x) { foresee(seen, sees, x); });
+      terms += several, count -= several, seen += sees;
+    }
+  }
+  template <int TN, class Foresee>
+  void add_some(int64_t several, const Term* terms, const StridedRing<T>& ring, const PackedRows<T>& asked,
+                int64_t channels, T* sums, Foresee foresee) const {
+    if constexpr (TN > 1)
+      if (several < TN) return add_some<TN - 1>(several, terms, ring, asked, channels, sums, foresee);
+    const int64_t channel_pitch = ring.channel_pitch(), pitch = asked.pitch();
     for (int64_t x = 0; x < width; x += lanes<T>) {
+      foresee(x);
+      const T *from[TN], *q = asked.data() + asked.offset(0, 0) + x;
+      for (int n = 0; n < TN; ++n) from[n] = ring.data() + terms[n].map + x;
       Vec<T> acc[TN] = {};
-      int64_t at = x;
-      for (int64_t c = 0; c < channels; ++c, at += channel_pitch) {
-        const Vec<T> q = load(query + c * pitch + x);
-#pragma GCC unroll 8
-        for (int n = 0; n < TN; ++n) acc[n] += q * load(taps[n].at + at);
+      for (int64_t c = 0, at = 0; c < channels; ++c, at += channel_pitch, q += pitch) {
+        const Vec<T> asks = load(q);
+#pragma GCC unroll 16
+        for (int n = 0; n < TN; ++n) acc[n] += asks * load(from[n] + at);
       }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int n = 0; n < TN; ++n) {
-        T* to = sums + taps[n].number * plane + x;
-        if (width - x >= lanes<T>) store(to, load(to) + acc[n]);
-        else store_first(to, static_cast<int>(width - x), load_first(to, static_cast<int>(width - x)) + acc[n]);
+        T* to = sums + terms[n].kernel + x;
+        store(to, load(to) + acc[n]);
       }
     }
+  }
+
+  // The first target row that reads source row q, and one past the last: a window spans what it reads, also beyond a
+  // border.
+  int64_t first_reader(int64_t q) const {
+    const int64_t reach = q - displacement(p, p.axis[1], p.axis[1].taps - 1) + stride - 1;
+    return greater(0, (reach - rest(reach, stride)) / stride);
+  }
+  int64_t past_reader(int64_t q) const {
+    const int64_t reach = q - displacement(p, p.axis[1], 0);
+    return lesser(height, (reach - rest(reach, stride)) / stride + 1);
+  }
+
+  // Of every source row under a band, phase by phase, the targets that read it; kernels and maps begin with target row
+  // `first`.
+  void find_readers(const StridedRows& at, int64_t first, const SplitRow<T>& row, const PackedRows<T>& kernels,
+                    const PackedRows<T>& maps, Terms& terms) const {
+    const Axis &rows = p.axis[1], &columns = p.axis[2];
+    int64_t list = 0;
+    for (int64_t q = at.first * stride; q < at.last * stride; ++q)
+      for (int64_t b = 0; b < row.stride(); ++b) {
+        terms.begin(list++);
+        for (int64_t y = first_reader(q); y < past_reader(q); ++y)
+          for (int64_t i = 0; i < rows.taps; ++i) {
+            if (fold(stride * y + displacement(p, rows, i), rows.source, p.border) != q) continue;
+            for (int64_t j = 0; j < columns.taps; ++j)
+              if (row.phase(j) == b)
+                terms.add(kernels.offset(y - first, i * columns.taps + j) - row.column(j),
+                          maps.offset(y - first, 0) - row.column(j));
+          }
+      }
+    terms.begin(list);
   }
 
   bool scatter(const T* kernels, const T* query, T* result, int64_t begin, int64_t end) const {
-    Memory memory(*this);
-    if (!memory) return false;
-    return for_each_ring(begin, end, [&](const StridedRows& at, int64_t c, int64_t channels) {
-      send(memory, at, kernels + at.kernels, query + at.target + c * plane,
-           result + at.source + c * p.source_pixels(), channels);
-    });
-  }
-
-  // The source rows under target rows at.first … at.last-1 of some planes, from all targets that reach them.
-  void send(Memory& memory, const StridedRows& at, const T* kernels, const T* query, T* result,
-            int64_t channels) const {
-    Ring& ring = memory.ring;
-    const int64_t first = at.first * ring.stride(), last = at.last * ring.stride();
-    int64_t clear = first, done = first, y = 0;
-    while (y < p.axis[1].target && ring.reach_end(y) <= first) ++y;
-    for (; y < p.axis[1].target && ring.reach(y) < last; ++y) {
-      for (; clear < lesser(last, ring.reach_end(y)); ++clear) ring.clear(clear, channels);
-      int64_t count;
-      const Tap* taps = ring.taps(y, first, last, count);
-      const T* weights = kernel_row(memory, kernels + y * width, taps, count);
-      const T* values = map_row(memory, query + y * width, channels);
-      blocks<block>(0, channels, [&]<int CB>(int64_t n) {
-        ring.foresee(result, done, lesser(clear, ring.reach(y + 1)), n, CB);
-        send_row<CB>(ring.channel_pitch(), n, taps, count, weights, values + n * pitch);
+    const int64_t most = lesser(band(), end - begin);
+    const SplitRow<T> row(p);
+    if (!row) return false;
+    const int64_t readers = lesser(height, most + ((p.axis[1].taps - 1) * p.axis[1].dilation + stride) / stride + 1);
+    PackedRows<T> packed(readers, taps, width, row.left() + row.right());
+    PackedRows<T> maps(readers, block, width, row.left() + row.right());
+    Scratch<T> rows(block * row.size() + lanes<T>);
+    Terms terms(most * stride * row.stride(), readers * taps);
+    if (!packed || !maps || !rows || !terms) return false;
+    for_each_band(p, begin, end, most, [&](const StridedRows& at) {
+      const int64_t first = first_reader(at.first * stride), last = past_reader(at.last * stride - 1);
+      packed.read(kernels + at.kernels + first * width, plane, last - first, taps);
+      find_readers(at, first, row, packed, maps, terms);
+      for_each_block([&](int64_t c, int64_t channels) {
+        maps.read(query + at.target + c * plane + first * width, plane, last - first, channels);
+        for (int64_t q = at.first * stride; q < at.last * stride; ++q)
+          gather_row(terms, (q - at.first * stride) * row.stride(), row, packed, maps, channels, rows.get(),
+                     result + at.source + c * p.source_pixels() + q * p.axis[2].source);
       });
-      for (; done < lesser(clear, ring.reach(y + 1)); ++done) ring.write(done, result, channels);
-    }
-    for (; done < last; ++done) {
-      if (done >= clear) ring.clear(done, channels);
-      ring.write(done, result, channels);
-    }
+    });
+    return true;
   }
 
-  // One target row of CB channels into the rows in reach.
-  template <int CB>
-  void send_row(int64_t channel_pitch, int64_t n, const Tap* taps, int64_t count, const T* weights,
-                const T* values) const {
-    const int64_t width = this->width, pitch = this->pitch;
-    for (int64_t t = 0; t < count; ++t)
-      for (int64_t x = 0; x < width; x += lanes<T>) {
-        const Vec<T> a = load(weights + t * pitch + x);
-        T* to = taps[t].at + n * channel_pitch + x;
-#pragma GCC unroll 8
-        for (int c = 0; c < CB; ++c, to += channel_pitch) store(to, load(to) + a * load(values + c * pitch + x));
-      }
+  // One source row of some channels, whose phases' terms are the lists from `list` on.
+  void gather_row(const Terms& terms, int64_t list, const SplitRow<T>& row, const PackedRows<T>& kernels,
+                  const PackedRows<T>& maps, int64_t channels, T* rows, T* result) const {
+    const bool zeros = p.border == Border::zeros;
+    const int64_t first = zeros ? 0 : -row.left(), last = zeros ? width : width + row.right();
+    blocks<block>(0, channels, [&]<int CB>(int64_t n) {
+      for (int64_t b = 0; b < row.stride(); ++b)
+        mix<CB>(terms.of(list + b), terms.count(list + b), kernels.data(),
+                maps.data() + n * maps.pitch(), maps.pitch(), rows + n * row.size() + row.place_of_phase(b),
+                row.size(), first, last, [](int64_t) {});
+    });
+    row.join(rows, row.size(), result, p.source_pixels(), channels);
   }
 };
 
