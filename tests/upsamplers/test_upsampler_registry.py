@@ -189,3 +189,12 @@ def test_importing_is_light():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_the_norm_that_fits_widths():
+    """Only a method that normalises groups by itself is given another norm, and only where 32 does not divide."""
+    fitting = {name: describe_upsampler(name).fitting_norm(64, 48) for name in list_upsamplers()}
+    assert {name for name, norm in fitting.items() if norm} == {"sapa"}
+    assert fitting["sapa"] == {"norm": "layer"}
+    assert describe_upsampler("sapa").fitting_norm(64, 32) == {}
+    assert create_upsampler("sapa", 48, guide_channels=64, **fitting["sapa"])

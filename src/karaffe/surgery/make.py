@@ -22,7 +22,6 @@ Method = str | Callable[[Site], "nn.Module | str | None"]
 INITS = ("keep", "paper", "bilinear", "nearest")
 LARGEST_FACTOR = 4
 DEFAULT_CHANNELS = 64
-NORMALIZED_GROUPS = 32
 
 
 @dataclass(frozen=True)
@@ -125,14 +124,11 @@ def _upsampler(site: Site, chosen: nn.Module | str, recipe: Recipe, guide_channe
         defaults["init"] = init
     if info.needs_guide:
         defaults["guide_channels"] = guide_channels
-    usual = {name: parameter.default for name, parameter in inspect.signature(info.cls).parameters.items()}
-    ungrouped = site.channels % NORMALIZED_GROUPS or guide_channels % NORMALIZED_GROUPS
-    if ungrouped and usual.get("norm") == "group":
-        # The method's group normalisation does not divide these channels.
-        defaults["norm"] = "layer"
+    defaults |= info.fitting_norm(site.channels, guide_channels)
     if "groups" in info.options:
         # As many groups as the method has by itself, or fewer, so that they divide the channels.
-        defaults["groups"] = math.gcd(usual["groups"], site.channels)
+        usual = inspect.signature(info.cls).parameters["groups"].default
+        defaults["groups"] = math.gcd(usual, site.channels)
     if guide_channels != site.channels:
         # A gate adds the guide itself to the result, where a method has one.
         defaults["gating"] = False

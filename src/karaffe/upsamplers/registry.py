@@ -17,6 +17,8 @@ from karaffe.upsamplers.base import Cost, ScaleFactor, Size, Upsampler
 INITS = ("paper", "bilinear", "nearest")
 SIZES = ("any", "crop", "pooled", "exact")
 EXPORTS = ("compile", "export", "onnx")
+# Groups that the option norm="group" means, whichever method has it.
+NORM_GROUPS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,12 @@ class UpsamplerInfo:
     def options(self) -> tuple[str, ...]:
         """Names that :func:`create_upsampler` accepts beside ``channels`` and ``scale_factor``."""
         return tuple(name for name in _parameters(self.cls) if name not in self.preset)
+
+    def fitting_norm(self, *widths: int) -> dict[str, str]:
+        """``{"norm": "layer"}`` where the method by itself normalises 32 groups and 32 does not divide all widths."""
+        norm = inspect.signature(self.cls).parameters.get("norm")
+        grouped = norm is not None and norm.default == "group"
+        return {"norm": "layer"} if grouped and any(width % NORM_GROUPS for width in widths) else {}
 
     def create(self, channels: int, scale_factor: ScaleFactor = 2, **options: Any) -> Upsampler:
         """Make the module; arguments and errors as :func:`create_upsampler`."""

@@ -10,10 +10,9 @@ from karaffe import ops
 from karaffe.errors import ArgumentError
 from karaffe.upsamplers.base import CONVOLUTIONS, ScaleFactor, Size, Upsampler, one_of, positive
 from karaffe.upsamplers.carafe import check_kernel
-from karaffe.upsamplers.registry import register
+from karaffe.upsamplers.registry import NORM_GROUPS, register
 
 PROJECTION_STD = 0.02
-NORM_GROUPS = 32
 
 
 class ChannelNorm(nn.LayerNorm):

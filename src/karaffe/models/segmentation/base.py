@@ -83,10 +83,9 @@ def make_upsampler(name: str, channels: int, options: Mapping[str, Any]) -> Upsa
     """Make a x2 upsampler whose guide, if it takes one, has as many channels as its input.
 
     Methods that compress the features do so to a quarter of the channels, 16 to 64, as published for 256 channels:
-    in a narrow network 64 would make the upsampler dearer than everything around it. SAPA's group normalisation needs
-    channels that 32 divides and is a layer normalisation for others; A2U's takes fewer groups, and LDA-AQU reduces
-    less where little is left. ``options`` overrule both; one that the method
-    does not have is an error.
+    in a narrow network 64 would make the upsampler dearer than everything around it. A group normalisation that needs
+    channels that 32 divides, SAPA's, is a layer normalisation for others; A2U's takes fewer groups, and LDA-AQU
+    reduces less where little is left. ``options`` overrule all of it; one that the method does not have is an error.
 
     Raises:
         UnknownNameError: no upsampler or option of that name.
@@ -98,9 +97,8 @@ def make_upsampler(name: str, channels: int, options: Mapping[str, Any]) -> Upsa
         "guide_channels": channels,
         "compressed_channels": compressed,
         "embedding_dim": compressed,
+        **info.fitting_norm(channels),
     }
-    if channels % 32 and name.startswith("sapa"):  # CARAFE's option of that name is another one
-        fitting["norm"] = "layer"
     fitting["norm_groups"] = math.gcd(32, channels)
     fitting["reduction"] = math.gcd(4, max(1, channels // 2))
     known = {key: value for key, value in fitting.items() if key in info.options}
