@@ -7,9 +7,9 @@ namespace karaffe::KARAFFE_SET {
 
 template <class T>
 struct Strided {
-  static constexpr int block = 8;  // channels that pass through the first cache together, a result of each in a register
-  static constexpr int most_sums = 9;                    // taps that correlate sums together
-  static constexpr int64_t kernels_of_band = 40 * 1024;  // values
+  static constexpr int block = 8;      // channels that pass through the first cache together
+  static constexpr int most_sums = 9;  // taps of which correlate holds the sums in registers
+  static constexpr int64_t kernels_of_band = 40 * 1024;  // values, for the second cache
   using Term = Terms::Term;
 
   const Problem& p;

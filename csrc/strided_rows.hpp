@@ -1,8 +1,8 @@
 // What the strided kernels share: planes of which every target reads the window around every s-th source pixel, by
 // whole factors of rows and columns, any window, dilation and border. A source row is split once into its s phases, the
 // columns that leave the same rest by s: there neighbouring targets read neighbouring values, and targets ride in the
-// lanes. The work is cut into bands of target rows, whose kernels the second cache holds while a block of channels after
-// the other passes through the first.
+// lanes. The work is cut into bands of target rows, whose kernels the second cache holds while one block of channels
+// after the other passes through the first.
 #pragma once
 #include "layouts.hpp"
 
@@ -158,11 +158,13 @@ class PackedRows {
   // Rows of the first `maps` maps from planes that begin `plane` values after each other.
   void read(const T* planes, int64_t plane, int64_t rows, int64_t maps) {
     for (int64_t m = 0; m < maps; ++m)
-      for (int64_t y = 0; y < rows; ++y) copy_values(planes + m * plane + y * width_, data_.get() + offset(y, m), width_);
+      for (int64_t y = 0; y < rows; ++y)
+        copy_values(planes + m * plane + y * width_, data_.get() + offset(y, m), width_);
   }
   void write(T* planes, int64_t plane, int64_t rows) const {
     for (int64_t m = 0; m < count_; ++m)
-      for (int64_t y = 0; y < rows; ++y) copy_values(data_.get() + offset(y, m), planes + m * plane + y * width_, width_);
+      for (int64_t y = 0; y < rows; ++y)
+        copy_values(data_.get() + offset(y, m), planes + m * plane + y * width_, width_);
   }
 
  private:

@@ -30,10 +30,10 @@ def title(info: UpsamplerInfo) -> str:
 
 
 def page(info: UpsamplerInfo, notes: dict[str, str]) -> str:
-    """The page's Markdown."""
+    """The page's Markdown; what notes say of sizes or a promise takes the place of the general words."""
     cls = info.cls.__name__
     needs = f"x and a guide: {info.guide_is}" if info.needs_guide else "x, and nothing else"
-    kept = [text for name, text in PROPERTIES.items() if getattr(info, name)] or ["none is promised"]
+    kept = [notes.get(name, text) for name, text in PROPERTIES.items() if getattr(info, name)] or ["none is promised"]
     parts = [
         f"# {title(info)}\n",
         f"{info.summary[0].upper()}{info.summary[1:]}.\n",
@@ -42,7 +42,7 @@ def page(info: UpsamplerInfo, notes: dict[str, str]) -> str:
         f"![How `{info.name}` works](../assets/methods/{info.name}.svg)\n",
         "## What it needs\n",
         f"- Reads {needs}.",
-        f"- Gives {SIZES[info.sizes]}; {' or '.join(map(str, info.dims))} spatial axes.",
+        f"- Gives {notes.get('sizes', SIZES[info.sizes])}; {' or '.join(map(str, info.dims))} spatial axes.",
         f"- Starts as {', '.join(info.inits) if info.inits else 'itself: there is nothing to learn'}.",
         "\nPromised and tested: " + "; ".join(kept) + ".\n",
         "```python",
