@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,12 @@ def kept(self, first=True):
 
 Training.finish = kept
 if __name__ == "__main__":
-    train(config, runs=runs, devices=2, progress=False)
+    try:
+        train(config, runs=runs, devices=2, progress=False)
+    except Exception as error:
+        rank = os.environ.get("LOCAL_RANK", "0")
+        (Path(runs) / f"rank{rank}.txt").write_text(f"{type(error).__name__}: {error}")
+        raise
 """
 
 
@@ -88,12 +94,12 @@ def tiny(pictures: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def train_with_two(tmp_path: Path) -> Callable[[str, Path], tuple[Path, list[dict]]]:
-    """Train ``"sr"`` or ``"seg"`` with two processes; return the run and the weights that each process ended with."""
+def two_processes(tmp_path: Path) -> Callable[..., tuple[Path, subprocess.CompletedProcess[str]]]:
+    """Start a training of ``"sr"`` or ``"seg"`` with two processes; return the folder of its runs and what came."""
 
-    def train(kind: str, config: Path) -> tuple[Path, list[dict]]:
+    def start(kind: str, config: Path, before: str = "") -> tuple[Path, subprocess.CompletedProcess[str]]:
         script, runs = tmp_path / "shared.py", tmp_path / "two"
-        script.write_text(SHARED)
+        script.write_text(before + SHARED)
         runs.mkdir()
         environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "RANK")}
         done = subprocess.run(
@@ -104,6 +110,17 @@ def train_with_two(tmp_path: Path) -> Callable[[str, Path], tuple[Path, list[dic
             timeout=240,
             check=False,
         )
+        return runs, done
+
+    return start
+
+
+@pytest.fixture
+def train_with_two(two_processes: Callable[..., Any]) -> Callable[[str, Path], tuple[Path, list[dict]]]:
+    """Train with two processes to the end; return the run and the weights that each process ended with."""
+
+    def train(kind: str, config: Path) -> tuple[Path, list[dict]]:
+        runs, done = two_processes(kind, config)
         assert done.returncode == 0, done.stderr
         return runs / config.stem, [torch.load(runs / f"rank{rank}.pt") for rank in (0, 1)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +33,21 @@ import sys, torch
 torch.set_num_threads(1)
 from karaffe.training import train_sr
 train_sr(sys.argv[1], runs=sys.argv[2], progress=False)
+"""
+
+# Put before the rest of the script: the second process alone meets a loss that is no number, at step 17.
+POISONED = """
+import math, os
+from karaffe.training.module import SRTraining
+
+loss, steps = SRTraining.loss, []
+
+def poisoned(self, source, target):
+    steps.append(len(steps))
+    value = loss(self, source, target)
+    return value * math.nan if os.environ.get("LOCAL_RANK") == "1" and steps[-1] == 17 else value
+
+SRTraining.loss = poisoned
 """
 
 
@@ -145,6 +162,19 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_state(
 
     monkeypatch.undo()
     assert train_sr(resume=tmp_path / "tiny", progress=False).steps == 40
+
+
+def test_a_loss_that_is_not_finite_in_one_process_stops_both(tiny: Path, two_processes: Callable[..., Any]) -> None:
+    runs, done = two_processes("sr", tiny, POISONED)
+    assert done.returncode != 0
+    said = [(runs / f"rank{rank}.txt").read_text() for rank in (0, 1)]
+    assert said[0] == said[1]
+    assert re.match(r"TrainingError: the loss is nan at step 17 .*the state of step 10 is kept\. Pictures", said[0])
+    state = Run(runs / "tiny").load_state()
+    assert state is not None
+    assert state[1] == 10
+    assert all(torch.isfinite(t).all() for t in state[0].values())
+    assert [line["step"] for line in Run(runs / "tiny").lines() if line.get("event") == "diverged"] == [17]
 
 
 def interrupted(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

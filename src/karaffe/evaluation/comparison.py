@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from karaffe.errors import ArgumentError
 from karaffe.evaluation.images import Image
 from karaffe.evaluation.look import Look
@@ -94,7 +96,7 @@ class Comparison:
 def compare(
     images: Picture | Sequence[Picture] | Mapping[str, Image],
     scale: int = 4,
-    models: Sequence[str] = ("bicubic", "sharp"),
+    models: Sequence[str] | Mapping[str, nn.Module | None] = ("bicubic", "sharp"),
     *,
     folders: Mapping[str, str | os.PathLike[str]] | None = None,
     output: str | os.PathLike[str] | None = None,
@@ -115,7 +117,8 @@ def compare(
         images: Files, folders of files, or arrays ``(H, W)`` or ``(H, W, 3)`` of uint8, uint16 or floats in [0, 1];
             one, several, or a mapping from names to arrays.
         scale: A whole number.
-        models: Names of :func:`karaffe.models.list_models`, shown in this order.
+        models: Names of :func:`karaffe.models.list_models`, shown in this order; or a mapping from labels to networks
+            with ``scale`` and ``halo``, None for the model of that name.
         folders: Pictures that other tools made of the reduced ones, by label: folders of files with the names of
             the originals. They are shown after the models. Where two labels or more have a picture without an
             original among ``images``, they are compared with one another, without figures; ``images`` may be empty.

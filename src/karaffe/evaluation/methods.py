@@ -144,7 +144,7 @@ def networks_of(methods: Sequence[Method]) -> dict[str, nn.Module]:
 
 
 def make_methods(
-    models: Sequence[str] | Mapping[str, nn.Module],
+    models: Sequence[str] | Mapping[str, nn.Module | None],
     scale: int,
     tile: Tile = "auto",
     folders: Mapping[str, str | os.PathLike[str]] | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import tomllib
 from pathlib import Path
@@ -13,16 +14,20 @@ from PIL import Image
 from scipy import stats
 
 from karaffe.errors import ArgumentError, FileError, TrainingError
+from karaffe.evaluation import compare
 from karaffe.evaluation.segmentation import IGNORE
+from karaffe.models import create_model
+from karaffe.models.checkpoint import save_weights
 from karaffe.models.segmentation import create_segmenter
 from karaffe.training.choose import choose_seg, choose_sr, recommend, super_resolution, write_report
 from karaffe.training.choose.importance import importance_of
-from karaffe.training.choose.outcome import Cost, Outcome, holm
+from karaffe.training.choose.outcome import Choice, Cost, Outcome, holm
 from karaffe.training.choose.pictures import boundary_errors
 from karaffe.training.choose.plan import parse_budget, steps_within
 from karaffe.training.choose.trials import Trial, run_trials, to_toml
 from karaffe.training.config import load_config
 from karaffe.training.segmentation import SegConfig
+from karaffe.visualize import strip
 
 
 def outcome(name: str, seeds: list[float], images: np.ndarray, seconds: float = 1.0) -> Outcome:
@@ -234,9 +239,51 @@ def test_a_choice_between_super_resolution_networks(
     assert all(len(o.images[0]) == 2 and o.mean("psnr") > 5 for o in choice.outcomes)
     again = choose_sr(pictures, ["espcn", "sharp"], tmp_path / "choice", **options)
     assert again.outcomes == choice.outcomes
-    assert "PSNR, dB" in write_report(again).files[0].read_text()
+    _check_report(again)
     with pytest.raises(ArgumentError, match="other settings"):
         choose_sr(pictures, ["espcn", "sharp"], tmp_path / "choice", **options | {"patch": 9})
+
+
+def _check_report(choice: Choice) -> None:
+    """The whole of it: recommendation, figures, cost, curves, and pictures, which outlive the weights."""
+    text, page = (path.read_text() for path in write_report(choice).files[:2])
+    assert choice.recommendation
+    for part in (choice.recommendation.text, "PSNR, dB ± s.e.", "SSIM ± s.e.", "parameters", "multiply-adds"):
+        assert part in text
+        assert html.escape(part) in page
+    names = ["scores.png", "curves.png", "picture-0.png", "picture-1.png"]
+    for name in names:
+        assert f"({name})" in text
+        assert f'src="{name}"' in page
+        assert (choice.folder / name).stat().st_size > 0
+    drawn = [np.asarray(sheet.image) for sheet in choice.sheets]
+    assert len(drawn) == 2
+    assert not np.array_equal(*drawn)
+
+
+def test_pictures_of_a_choice_are_those_of_its_networks(pictures: Path, tmp_path: Path) -> None:
+    held = [pictures / "8.png", pictures / "9.png"]
+    networks = {}
+    for name, seed in (("espcn", 0), ("sharp", 1)):
+        torch.manual_seed(seed)
+        networks[name] = create_model(name, 2, pretrained=False).eval()
+        folder = tmp_path / "runs" / f"{name}-seed0"
+        folder.mkdir(parents=True)
+        save_weights(networks[name], folder / "weights.safetensors", name=name, scale=2)
+    outcomes = [Outcome(name, (0,), {}, ((),), ((),), Cost(1, 1, 1.0)) for name in networks]
+    sheets = list(super_resolution._sheets(tmp_path, outcomes, held, 2))
+    scenes = compare(held, 2, {"bicubic": None, **networks}).scenes
+    assert [panel.label for panel in scenes[0].panels] == ["bicubic", "espcn", "sharp"]
+    for sheet, scene, path in zip(sheets, scenes, held, strict=True):
+        assert sheet.caption.startswith(path.name)
+        expected = np.asarray(strip(scene, crop_size=48, zoom=4))
+        # Above the note and the seconds, on the right of the whole picture, all of it is the same.
+        half = expected.shape[1] // 2
+        np.testing.assert_array_equal(np.asarray(sheet.image)[:, half:], expected[:, half:])
+    for path in tmp_path.glob("runs/*/weights.safetensors"):
+        path.unlink()
+    kept = list(super_resolution._sheets(tmp_path, outcomes, held, 2))
+    assert [sheet.caption for sheet in kept] == [sheet.caption for sheet in sheets]
 
 
 def test_pictures_that_cannot_serve(pictures: Path, tmp_path: Path) -> None:

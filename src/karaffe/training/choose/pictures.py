@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +16,16 @@ from karaffe.models.segmentation import ClassTable, load_segmenter
 from karaffe.training.segmentation.dataset import Labelled, Pixels
 from karaffe.training.segmentation.measure import predict
 
+Item = TypeVar("Item")
+
 PICTURES = 4
 REACH = 3
 WRONG = (255, 0, 255)
 _GAP, _LINE, _WIDTH = 6, 16, 240
 
 
-def chosen(items: Sequence[Labelled], count: int = PICTURES) -> list[Labelled]:
-    """Return ``count`` pictures spread evenly over the set."""
+def chosen(items: Sequence[Item], count: int = PICTURES) -> list[Item]:
+    """Return ``count`` of the items spread evenly over the set."""
     places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
     return [items[place] for place in places]
 

@@ -5,25 +5,32 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+from torch import nn
 from torch.nn import functional as F
 
 from karaffe.errors import ArgumentError
-from karaffe.evaluation import evaluate_sr
+from karaffe.evaluation import compare, evaluate_sr
 from karaffe.evaluation.pictures import expand
 from karaffe.models import create_model, load_weights
-from karaffe.training.choose.outcome import Choice, Cost, Outcome, recommend
+from karaffe.training.choose.outcome import Choice, Cost, Outcome, Sheet, recommend
+from karaffe.training.choose.pictures import chosen
 from karaffe.training.choose.plan import load_plan, measure_step, save_plan, steps_within
 from karaffe.training.choose.trials import Told, Trial, run_trials, to_toml
 from karaffe.training.config import SRConfig, parse_config
 from karaffe.training.module import SRTraining, load_pictures
 from karaffe.training.run import Run
+from karaffe.visualize import strip
 
 HELD_OUT = 0.2
+BASELINE = "bicubic"
+# Of the crops of a drawing, in pixels of the original, and how much they are magnified.
+_CROP, _ZOOM = 48, 4
 
 
 def choose_sr(
@@ -92,7 +99,37 @@ def choose_sr(
         columns={"psnr": "PSNR, dB", "ssim": "SSIM"},
         note=f"Measured on {len(held)} pictures that none was trained on, in the papers' protocol.",
         digits=3,
+        sheets=tuple(_sheets(folder, outcomes, held, scale)),
     )
+
+
+def _sheets(folder: Path, outcomes: Sequence[Outcome], held: Sequence[Path], scale: int) -> Iterator[Sheet]:
+    """Draw what the first seed of each makes of some pictures held out, beside the original and bicubic.
+
+    A drawing is kept as long as the same networks are shown, since weights may be removed.
+    """
+    weights = {o.candidate: Run(folder / "runs" / f"{o.candidate}-seed{o.seeds[0]}").weights_path for o in outcomes}
+    there = {name: path for name, path in weights.items() if path.exists()}
+    pictures = {path.name: path for path in chosen(held)}
+    kept = folder / "strips"
+    drawn = [kept / f"{number}-{'-'.join(weights)}.png" for number in range(len(pictures))]
+    if there.keys() == weights.keys() and weights and not all(path.exists() for path in drawn):
+        kept.mkdir(exist_ok=True)
+        networks = {name: _trained(name, scale, path) for name, path in weights.items()}
+        compared = compare(list(pictures.values()), scale, {BASELINE: None, **networks})
+        for scene, path in zip(compared.scenes, drawn, strict=True):
+            strip(scene, crop_size=_CROP, zoom=_ZOOM, note=compared.note).save(path, optimize=True)
+    for number, (name, path) in enumerate(zip(pictures, drawn, strict=True)):
+        if path.exists():
+            with Image.open(path) as image:
+                caption = f"{name}: the original, {BASELINE} and the first seed of each, where they differ most"
+                yield Sheet(f"picture-{number}.png", caption, image.copy())
+
+
+def _trained(name: str, scale: int, path: Path) -> nn.Module:
+    network = create_model(name, scale, pretrained=False).eval()
+    load_weights(network, path, name=name, scale=scale)
+    return network
 
 
 def _held_out(folder: Path) -> list[Path]:
@@ -141,9 +178,7 @@ def _scores(folder: Path, run: Run, name: str, held: Sequence[Path], scale: int)
     """Return PSNR and SSIM of every picture held out; measured once and kept."""
     path = folder / "scores" / f"{run.folder.name}.json"
     if not path.exists():
-        network = create_model(name, scale, pretrained=False).eval()
-        load_weights(network, run.weights_path, name=name, scale=scale)
-        table = evaluate_sr(held, scale, {name: network}).tables[0]
+        table = evaluate_sr(held, scale, {name: _trained(name, scale, run.weights_path)}).tables[0]
         found = [[row.psnr, row.ssim] for row in table.rows if row.model == name]
         path.parent.mkdir(exist_ok=True)
         scratch = path.with_name(f".{path.name}")
