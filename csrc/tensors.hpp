@@ -42,7 +42,7 @@ inline MemoryFormat format_of(int64_t dim, bool channels_last) {
 // system does not follow, nothing changes; pages wholly inside alone, so that no memory is added.
 inline void advise_large_pages(const Tensor& t) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr uintptr_t page = 2 << 20, worth_it = 32 << 20;
+  constexpr uintptr_t page = 2 << 20, worth_it = 4 << 20;
   const uintptr_t bytes = static_cast<uintptr_t>(t.numel()) * t.element_size();
   if (bytes < worth_it) return;
   const uintptr_t begin = reinterpret_cast<uintptr_t>(t.data_ptr()), first = (begin + page - 1) / page * page;
