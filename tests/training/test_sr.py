@@ -56,11 +56,8 @@ def log_of(run: Path) -> list[dict]:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(set_threads):
+    set_threads(1)
 
 
 def test_a_training_lowers_the_loss_and_leaves_weights(tiny: Path, tmp_path: Path) -> None:

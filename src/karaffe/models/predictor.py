@@ -74,13 +74,11 @@ class KernelPredictor(SuperResolver):
         return self.normalize(F.conv2d(self.features(luma).contiguous(), *self.head_weights()))
 
     def enlarge(self, x: Tensor) -> Tensor:
-        features = self.features(to_luma(x))
-        weight, bias = self.head_weights()
+        luma = to_luma(x)
         if is_recorded(x):
-            kernels = self.normalize(F.conv2d(features.contiguous(), weight, bias))
-            return reassemble_subpixels(x, kernels, self.scale, self.kernel_size)
+            return reassemble_subpixels(x, self.kernels(luma), self.scale, self.kernel_size)
         # The same in the order of pixel-shuffle, tap by tap: normalised and put into place as they are used.
-        weight, bias = (w.unflatten(0, (self.scale**2, -1)).transpose(0, 1).flatten(0, 1) for w in (weight, bias))
+        weight, bias = (w.unflatten(0, (self.scale**2, -1)).transpose(0, 1).flatten(0, 1) for w in self.head_weights())
 
         def reassembled(image: Tensor, features: Tensor) -> Tensor:
             return reassemble_logits(
@@ -92,7 +90,7 @@ class KernelPredictor(SuperResolver):
                 normalizer=self.normalizer,
             )
 
-        return in_strips(reassembled, x, features, self.kernel_size // 2)
+        return in_strips(reassembled, x, self.features(luma), self.kernel_size // 2)
 
     def features(self, luma: Tensor) -> Tensor:
         """Return ``(N, channels, H, W)`` of ``luma (N, 1, H, W)``, channels last.

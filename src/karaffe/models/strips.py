@@ -21,7 +21,7 @@ def is_recorded(image: Tensor) -> bool:
 
 
 def in_strips(part: Callable[[Tensor, Tensor], Tensor], image: Tensor, features: Tensor, margin: int) -> Tensor:
-    """Return ``part(image, features)``, computed from strips of rows where that is faster and nothing is recorded.
+    """Return ``part(image, features)``, computed from strips of rows where there is more than one.
 
     Args:
         part: enlarges images ``(N, C, H, W)`` by a whole factor, with features of the same height and width.
@@ -30,7 +30,7 @@ def in_strips(part: Callable[[Tensor, Tensor], Tensor], image: Tensor, features:
     """
     pixels, height = image[:, 0].numel(), image.shape[2]
     rows = max(1, height * STRIP_PIXELS // max(1, pixels))
-    if is_recorded(image) or rows >= height:
+    if rows >= height:
         return part(image, features)
     strips = []
     for top in range(0, height, rows):
